@@ -1,0 +1,186 @@
+"""What plugins describe and what they build: Component, Backbone, Refiner, Recipe, Tracker."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel
+
+from t4spp.types import Decoded, Image, Sample
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from t4spp.data.conversation import Conversation
+    from t4spp.schemes.base import Scheme
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """A lazy description of something a plugin offers. Heavy imports happen inside ``build``.
+
+    Attributes:
+        name: how a config names it.
+        config: pydantic model of its ``params`` (``extra="forbid"``, frozen).
+        build: called with one validated ``config`` instance; returns the scheme, backbone, ...
+        summary: one line for ``t4spp plugins``.
+        requires: import names that must be installed, checked before ``build``.
+    """
+
+    name: str
+    config: type[BaseModel]
+    build: Callable[[Any], Any]
+    summary: str = ""
+    requires: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a dataset comes from."""
+
+    url: str
+    licence: str
+    sha256: str | None = None
+    note: str = ""
+
+
+class Recipe(ABC):
+    """A dataset: sized, indexable splits that never hold all images in memory."""
+
+    sources: ClassVar[tuple[Source, ...]] = ()
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The names that ``samples`` accepts."""
+
+    @abstractmethod
+    def samples(self, split: str) -> Sequence[Sample]:
+        """The samples of a split; ``len`` and indexing are cheap, pixels are read lazily.
+
+        Raises:
+            RecipeError: unknown split, or files are missing.
+        """
+
+    def verify(self) -> list[str]:
+        """What is missing or damaged on disk, one message each; empty when all is well."""
+        return []
+
+    def counters(self) -> Mapping[str, int]:
+        """How many of what were dropped, changed or sanitised while reading; empty when none."""
+        return {}
+
+
+@dataclass(kw_only=True)
+class ModelInputs:
+    """One batch.
+
+    Attributes:
+        tensors: keyword arguments of the model's ``forward`` (``input_ids`` int64[B, L],
+            ``attention_mask``, ``pixel_values``, and ``labels`` int64[B, L] with -100 outside
+            answers when training).
+        num_answer_tokens: answer tokens in ``labels`` over the batch; 0 for generation.
+        too_long: ids of conversations that did not fit ``max_length`` and are not in the batch.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    num_answer_tokens: int = 0
+    too_long: tuple[str, ...] = ()
+
+
+class Backbone(ABC):
+    """A multimodal language model behind one interface."""
+
+    model: PreTrainedModel | None = None
+    """None for a backbone that answers by itself (``answer``) and cannot be trained."""
+    tokenizer: PreTrainedTokenizerBase | None = None
+    native_box_format: str | None = None
+
+    @abstractmethod
+    def load(self, scheme_tokens: Sequence[str]) -> None:
+        """Make ``model`` and ``tokenizer``; the tokenizer learns ``scheme_tokens`` in order.
+
+        Raises:
+            BackboneError: weights are missing or damaged.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies the base weights and the architecture; a checkpoint records it."""
+
+    def collate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        training: bool,
+        max_length: int | None = None,
+    ) -> ModelInputs:
+        """Batch conversations. Generation pads left and leaves the answers out.
+
+        A conversation longer than ``max_length`` tokens (image tokens counted) goes to
+        ``too_long``; it is never cut.
+        """
+        raise TypeError(f"{type(self).__name__} has no model to collate for")
+
+    def lora_targets(self) -> list[str] | str:
+        """Names, or one regular expression, of the linear layers that LoRA adapts."""
+        return "all-linear"
+
+    def num_image_tokens(self, size: tuple[int, int]) -> int:
+        """Tokens that a picture of (H, W) pixels takes in the prompt."""
+        return 0
+
+    def answer(self, samples: Sequence[Sample], scheme: Scheme) -> list[str]:
+        """Answers of a backbone without a model (``model is None``), one whole answer a sample."""
+        raise TypeError(f"{type(self).__name__} answers through its model")
+
+
+class Refiner(ABC):
+    """Turns coarse regions into fine ones."""
+
+    @abstractmethod
+    def refine(self, image: Image, decoded: Decoded) -> Decoded:
+        """Return ``decoded`` with better masks; status and problems are kept."""
+
+
+@dataclass(kw_only=True)
+class TrackedRun:
+    """What a tracker is told at the start of a run."""
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    tags: tuple[str, ...] = field(default=())
+
+
+class Tracker(ABC):
+    """Follows a run. Every method is called on the main process only."""
+
+    @abstractmethod
+    def start(self, run: TrackedRun) -> None:
+        """Begin."""
+
+    @abstractmethod
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Losses, learning rate, speeds at an optimiser step."""
+
+    def scores(self, split: str, metrics: Mapping[str, Any]) -> None:  # noqa: B027
+        """The content of ``metrics.json`` after an evaluation."""
+
+    def overlays(self, step: int, overlays: Sequence[Any]) -> None:  # noqa: B027
+        """Pictures with masks: :class:`t4spp.report.gallery.Overlay` items."""
+
+    def predictions(self, path: Path) -> None:  # noqa: B027
+        """The predictions' JSON Lines file."""
+
+    def artifact(self, name: str, kind: str, path: Path) -> None:  # noqa: B027
+        """A file or folder worth keeping, for example the adapter."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """End; also called after an error."""

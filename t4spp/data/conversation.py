@@ -1,0 +1,29 @@
+"""A sample as the model sees it: one question about one picture, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from t4spp.types import Image
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conversation:
+    """One question with its answer.
+
+    Attributes:
+        id: the sample's id.
+        question: the user's turn, templated, without image placeholder tokens.
+        answer: the assistant's whole turn (template, ``<seg>`` block); None for generation.
+        size: (H, W) of the picture in pixels.
+        load_image: reads uint8[H, W, 3].
+        image_id: equal for conversations about one picture.
+    """
+
+    id: str
+    question: str
+    answer: str | None
+    size: tuple[int, int]
+    load_image: Callable[[], Image] = field(repr=False)
+    image_id: str = ""

@@ -1,0 +1,1 @@
+"""Decoding of t4spp."""

@@ -1,0 +1,1 @@
+"""Report of t4spp."""

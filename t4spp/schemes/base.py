@@ -1,0 +1,98 @@
+"""The contract of a descriptor scheme: target masks <-> text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel
+
+from t4spp.types import BoolMask, Decoded, Region, Target
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SEG_OPEN = "<seg>"
+SEG_CLOSE = "</seg>"
+
+
+class Scheme(ABC):
+    """A way to write masks as text.
+
+    Laws (held by :func:`t4spp.testing.check_scheme`): ``decode(encode(t)).regions`` equals
+    ``quantize(t)`` with status ``ok``; ``decode`` never raises; every string that ``grammar``
+    admits decodes with status ``ok`` and ``encode(t)`` is one of them.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    def __init__(self, params: BaseModel) -> None:
+        """Keep the validated parameters."""
+        self.params = params
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Tokens that the tokenizer must learn; ``()`` for plain text."""
+        return ()
+
+    @abstractmethod
+    def encode(
+        self,
+        targets: Sequence[Target],
+        size: tuple[int, int],
+        ignore: BoolMask | None = None,
+    ) -> str:
+        """The bare descriptor of ``targets`` on a picture of ``size`` (H, W).
+
+        Raises:
+            SchemeError: a label or a mask cannot be written.
+        """
+
+    @abstractmethod
+    def decode(
+        self,
+        text: str,
+        size: tuple[int, int],
+        labels: Sequence[str] | None = None,
+    ) -> Decoded:
+        """Read a bare descriptor or a whole answer (every ``<seg>`` block). Never raises.
+
+        Args:
+            text: untrusted model output.
+            size: (H, W) in pixels of the masks to make.
+            labels: the labels that the prompt admits; another name is the problem
+                ``unknown-label`` and counts as background. None admits any label.
+        """
+
+    @abstractmethod
+    def quantize(
+        self,
+        targets: Sequence[Target],
+        size: tuple[int, int],
+        ignore: BoolMask | None = None,
+    ) -> tuple[Region, ...]:
+        """What a perfect model could express at best.
+
+        Raises:
+            SchemeError: a label or a mask cannot be written.
+        """
+
+    @abstractmethod
+    def grammar(self, labels: Sequence[str] | None = None) -> str:
+        """The bare descriptor in llguidance's Lark, rule ``start``; None: free labels."""
+
+    @abstractmethod
+    def max_tokens(
+        self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None
+    ) -> int:
+        """A bound on the tokens of a bare descriptor that generation can rely on."""
+
+    def fingerprint(self) -> str:
+        """Name, version and every parameter, as ``name@version:hash``."""
+        params = json.dumps(self.params.model_dump(mode="json"), sort_keys=True)
+        digest = hashlib.sha256(params.encode()).hexdigest()[:16]
+        return f"{self.name}@{self.version}:{digest}"
