@@ -30,6 +30,8 @@ class Component:
         build: called with one validated ``config`` instance; returns the scheme, backbone, ...
         summary: one line for ``t4spp plugins``.
         requires: import names that must be installed, checked before ``build``.
+        sources: of a recipe, where its data come from and under which licence, so that
+            ``t4spp data list`` can tell without building it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Component:
     build: Callable[[Any], Any]
     summary: str = ""
     requires: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,9 @@ class Backbone(ABC):
 
 class Refiner(ABC):
     """Turns coarse regions into fine ones."""
+
+    reads_pixels: ClassVar[bool] = True
+    """False: ``image`` is not looked at, and may be an array of the right size without content."""
 
     @abstractmethod
     def refine(self, image: Image, decoded: Decoded) -> Decoded:

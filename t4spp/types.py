@@ -24,6 +24,9 @@ PromptKind = Literal["partial", "conditioned", "open"]
 BACKGROUND = "others"
 """The label that is background by name, in every scheme."""
 
+UNKNOWN_TRUTH = "unknown-truth"
+"""Tag of a sample whose ``targets`` are empty because nobody knows them (``t4spp predict``)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Box:

@@ -1,0 +1,39 @@
+# make quickstart   set up, run the main job, print where its report lies
+# make test         set up, run every check but the slow ones
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+OUTPUT ?= runs/quickstart
+
+.PHONY: help venv quickstart test test-all lint clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+venv: $(STAMP) ## make the virtual environment and install into it
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("t4spp needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --editable '.[dev,wandb]'
+	@touch $@
+
+quickstart: $(STAMP) ## train and score the main job; prints its report's path
+	$(PY) -m t4spp run configs/experiments/quickstart.yaml --output $(OUTPUT) --overwrite
+	@echo "report: $(OUTPUT)/report.html"
+
+lint: $(STAMP) ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+test: lint ## set up, then ruff, mypy and the quick tests
+	$(PY) -m pytest -m "not slow and not gpu"
+
+test-all: lint ## the same with the slow tests, and the GPU ones where there is a GPU
+	$(PY) -m pytest
+
+clean: ## remove what the targets above made, runs/ excepted
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

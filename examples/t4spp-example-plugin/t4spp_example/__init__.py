@@ -1,0 +1,1 @@
+"""An example plugin of t4spp: a scheme and a recipe."""

@@ -1,0 +1,203 @@
+"""The command line: finds the command, runs it, and turns errors into messages and exit codes.
+
+Only the chosen command's module is imported, so that ``--help`` and ``plugins`` load no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import t4spp
+from t4spp.errors import T4sppError, nearest
+
+COMMANDS: dict[str, str] = {
+    "plugins": "list what the installed plugins offer",
+    "config": "check or show a run's config",
+    "doctor": "versions, devices and plugins, for bug reports",
+    "data": "list, check and preview datasets",
+    "ceiling": "the best score and the cost of schemes on a dataset, without a model",
+    "train": "train as a config says",
+    "evaluate": "score a run, or its predictions again",
+    "run": "train, predict, score and report as a config says",
+    "predict": "segment pictures with a finished run",
+    "report": "write a run's report again",
+    "bench": "measure speeds",
+}
+"""Every command, a module of this package each, in the order of the help."""
+
+EXIT_FAULT = 1
+"""A fault of t4spp."""
+EXIT_USER = 2
+"""The user's mistake, told in one message."""
+EXIT_INTERRUPTED = 130
+"""Ctrl-C, as shells have it."""
+EXIT_PIPE = 141
+"""Whoever read standard output went away, as shells have it."""
+
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What the machine refuses, which only its user can change."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name; None takes the process's own.
+
+    Returns:
+        0 done, 2 the user's mistake, 1 a fault of ours, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        args = _parse(arguments)
+        _prepare_process(args.verbose)
+        code = importlib.import_module(f"t4spp.cli.{args.command}").run(args)
+        sys.stdout.flush()
+        return int(code or 0)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else EXIT_USER
+    except KeyboardInterrupt:
+        _say("interrupted", debug)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return EXIT_PIPE
+    except T4sppError as error:
+        _say(f"error: {error}", debug)
+        return EXIT_USER
+    except Exception as error:  # noqa: BLE001 - the last place that can turn it into a message
+        if is_disk_full(error):
+            _forget_output()
+            _say(f"error: the disk is full: {error}. Free some space and try again.", debug)
+            return EXIT_USER
+        if isinstance(error, OSError) and error.errno in _REFUSED:
+            _say(f"error: {error}", debug)
+            return EXIT_USER
+        _say(
+            f"internal error: {type(error).__name__}: {error}\n"
+            "This is a fault of t4spp. --debug shows where; please report it with the output of "
+            "`t4spp doctor`.",
+            debug,
+        )
+        return EXIT_FAULT
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that no space is left."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(seen) or "os error 28" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def build_parser(command: str) -> argparse.ArgumentParser:
+    """The parser of one command; imports its module."""
+    module = importlib.import_module(f"t4spp.cli.{command}")
+    parser = argparse.ArgumentParser(
+        prog=f"t4spp {command}",
+        description=_sentence(module.__doc__ or COMMANDS[command]),
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    _add_common(parser.add_argument_group("common options"))
+    return parser
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    top = _top_parser()
+    namespace = top.parse_args(arguments)
+    if namespace.command is None:
+        top.print_help()
+        raise SystemExit(EXIT_USER)
+    if namespace.command not in COMMANDS:
+        top.error(
+            f"unknown command {namespace.command!r}; valid: {', '.join(COMMANDS)}."
+            f"{nearest(namespace.command, COMMANDS)}"
+        )
+    rest = namespace.rest
+    del namespace.rest
+    return build_parser(namespace.command).parse_args(rest, namespace)
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="t4spp",
+        usage="t4spp [options] COMMAND ...",
+        description="Segmentation written as text.",
+        epilog=f"commands:\n{listed}\n\n`t4spp COMMAND --help` tells about one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument("--version", action="version", version=f"t4spp {t4spp.__version__}")
+    _add_common(parser)
+    parser.set_defaults(json=False, debug=False, verbose=0, plugin_file=[])
+    return parser
+
+
+def _add_common(parser: argparse._ActionsContainer) -> None:
+    """Options that stand before or after the command; defaults are the top parser's."""
+    unset = argparse.SUPPRESS
+    parser.add_argument(
+        "--json", action="store_true", default=unset, help="print one JSON object and nothing else"
+    )
+    parser.add_argument(
+        "--debug", action="store_true", default=unset, help="show the traceback of an error"
+    )
+    parser.add_argument(
+        "--plugin-file",
+        action="append",
+        metavar="FILE.py",
+        default=unset,
+        help="load one Python file as a plugin; may be repeated",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=unset, help="log more; twice: for debugging"
+    )
+
+
+def _prepare_process(verbosity: int) -> None:
+    """Environment and logging. Only here, never at import."""
+    # The tokenizers' own threads deadlock when data workers fork; batches are tokenised whole.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    if os.environ.get("RANK", "0") != "0":
+        level = logging.ERROR
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for name in ("t4spp", "t4spp_plugins", "t4spp_recipes"):
+        logging.getLogger(name).setLevel(level)
+
+
+def _forget_output() -> None:
+    """Standard output cannot be written: keep the interpreter from trying again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(f"t4spp: {message}", file=sys.stderr)
+
+
+def _sentence(text: str) -> str:
+    return text.strip().split("\n\n", maxsplit=1)[0]

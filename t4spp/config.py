@@ -1,0 +1,276 @@
+"""The typed run config: YAML, one level of ``extends``, ``--set``; every error at once."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from t4spp.config_layers import Layers, read_layers
+from t4spp.errors import ConfigError
+from t4spp.plugins import Catalogue, load_catalogue
+from t4spp.validation import Fault, validate
+from t4spp.yaml12 import dump_yaml
+
+
+class ConfigModel(BaseModel):
+    """Base of every config model: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+
+class ComponentConfig(ConfigModel):
+    """Names a component that a plugin offers."""
+
+    name: str
+    """As `t4spp plugins` lists it."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Checked by the plugin's own model."""
+
+
+class DataConfig(ConfigModel):
+    """Which samples, and how they become conversations."""
+
+    recipe: ComponentConfig
+    """The dataset."""
+    train_split: str = "train"
+    """The recipe's split that is trained on."""
+    eval_split: str = "val"
+    """The recipe's split that is scored."""
+    max_train_samples: int | None = Field(default=None, ge=1)
+    """Samples of the training split to use, from its start; null: all."""
+    max_eval_samples: int | None = Field(default=None, ge=1)
+    """Samples of the scored split to use, from its start; null: all."""
+    templates: Literal["fixed", "varied"] = "varied"
+    """`fixed` asks every question in the first wording, `varied` draws one by seed and sample."""
+    max_length: int = Field(default=2048, ge=16)
+    """Tokens of a whole conversation, image tokens counted; longer ones are counted, not cut."""
+
+
+class LoraConfig(ConfigModel):
+    """Low-rank adaptation."""
+
+    rank: int = Field(default=64, ge=1)
+    """Columns of the low-rank factors."""
+    alpha: float = Field(default=128, gt=0)
+    """The update is scaled by alpha / rank."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Probability of dropping an input of the low-rank path."""
+    targets: list[str] | str | None = None
+    """Names, or one regular expression, of linear layers; null: the backbone's own choice."""
+
+
+class TrainingConfig(ConfigModel):
+    """The optimisation. The defaults are the paper's where it gives them."""
+
+    mode: Literal["lora", "full", "none"] = "none"
+    """What is trained; `none` scores the backbone as it is."""
+    steps: int = Field(default=0, ge=0)
+    """Optimiser steps."""
+    batch_size: int = Field(default=128, ge=1)
+    """Conversations an optimiser step, over all processes."""
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    """Conversations a forward pass on one process; null: what the process gets, in one pass."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    """Peak learning rate; it warms up linearly and decays linearly to 0."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's running averages."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay."""
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    """Share of the steps that the learning rate rises."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to this 2-norm."""
+    lora: LoraConfig = LoraConfig()
+    """Used by mode `lora`."""
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Mixed precision; `auto`: bf16 where the device has it, else none."""
+    save_every: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints; null: only the last step."""
+    keep_last: int = Field(default=2, ge=1)
+    """Checkpoints that are kept; older ones are removed once a newer one is complete."""
+    evaluate_every: int | None = Field(default=None, ge=1)
+    """Steps between evaluations during training; null: none."""
+    eval_samples: int = Field(default=64, ge=1)
+    """Samples that an evaluation during training scores."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between lines of `events.jsonl`."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that load data, on each training process; 0: the training process itself."""
+    init_from: Path | None = None
+    """A run or checkpoint folder whose weights training starts from; null: the backbone's own."""
+
+    @model_validator(mode="after")
+    def _steps_fit_mode(self) -> Self:
+        if self.mode != "none" and self.steps == 0:
+            raise ValueError(f"mode {self.mode} needs steps of 1 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _micro_batches_fill_the_batch(self) -> Self:
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of "
+                f"micro_batch_size {self.micro_batch_size}"
+            )
+        return self
+
+
+class GenerationConfig(ConfigModel):
+    """How answers are generated."""
+
+    batch_size: int = Field(default=8, ge=1)
+    """Prompts a batch on one process."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Tokens an answer; null: the scheme's bound."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 takes the likeliest token; above, tokens are drawn by seed."""
+
+
+class EvaluationConfig(ConfigModel):
+    """How answers are scored."""
+
+    protocols: tuple[str, ...] = ("native",)
+    """Which protocols to report."""
+    bootstrap: int = Field(default=1000, ge=0)
+    """Resamples of images behind each 95 % interval; 0: no intervals."""
+
+
+class TrackingConfig(ConfigModel):
+    """Who follows the run besides `events.jsonl`, which is always written."""
+
+    trackers: tuple[ComponentConfig, ...] = ()
+    """Trackers, for example wandb."""
+
+
+class RunConfig(ConfigModel):
+    """One experiment."""
+
+    name: str = Field(min_length=1)
+    """Names the run, and its folder where none is given."""
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    """Everything random follows from it: data order, templates, initial weights, intervals."""
+    scheme: ComponentConfig
+    """How masks are written."""
+    backbone: ComponentConfig
+    """The multimodal language model."""
+    refiner: ComponentConfig = ComponentConfig(name="none")
+    """What sharpens decoded masks."""
+    data: DataConfig
+    """The samples."""
+    training: TrainingConfig = TrainingConfig()
+    """The optimisation."""
+    generation: GenerationConfig = GenerationConfig()
+    """The answers."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """The scores."""
+    tracking: TrackingConfig = TrackingConfig()
+    """The followers."""
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), catalogue: Catalogue | None = None
+) -> RunConfig:
+    """Read, merge and check a run's config.
+
+    Args:
+        path: a YAML file; paths inside it are relative to the working folder, except
+            ``extends``, which is relative to the file.
+        overrides: ``a.b.c=value`` each, the value in YAML; later ones win.
+        catalogue: what components may be named; None loads the installed plugins.
+
+    Returns:
+        The config, with every component's parameters filled in with their defaults.
+
+    Raises:
+        ConfigError: naming every unknown key, wrong value and unknown component at once.
+    """
+    return resolve_config(read_layers(Path(path), overrides), catalogue)
+
+
+def resolve_config(layers: Layers, catalogue: Catalogue | None = None) -> RunConfig:
+    """Check merged layers; see :func:`load_config`."""
+    catalogue = load_catalogue() if catalogue is None else catalogue
+    data = copy.deepcopy(layers.data)
+    data.setdefault("refiner", {"name": "none"})
+    checked = validate(RunConfig, data)
+    faults = list(checked) if isinstance(checked, list) else []
+    broken_paths = {fault.path for fault in faults}
+    for kind, where, raw in _raw_components(data):
+        if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
+            continue
+        params = raw.get("params", {})
+        if raw["name"] not in catalogue.components.get(kind, {}):
+            message = catalogue.unknown(kind, raw["name"])
+            faults.append(Fault(path=(*where, "name"), message=message))
+        elif isinstance(params, dict) and (*where, "params") not in broken_paths:
+            component = catalogue.get(kind, raw["name"])
+            filled = validate(component.config, params, (*where, "params"))
+            if isinstance(filled, list):
+                faults.extend(filled)
+            else:
+                raw["params"] = _with_defaults(component.config, filled, params)
+    if faults:
+        raise ConfigError(_report([layers.locate(fault) for fault in faults]))
+    resolved = validate(RunConfig, data)
+    assert isinstance(resolved, RunConfig)
+    return resolved
+
+
+def dump_config(config: RunConfig) -> str:
+    """The config as YAML that :func:`load_config` reads back equal."""
+    return dump_yaml(config.model_dump(mode="json"))
+
+
+def config_hash(config: RunConfig) -> str:
+    """16 hexadecimal digits that change with any value of the config."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def components_of(config: RunConfig) -> Iterator[tuple[str, str, ComponentConfig]]:
+    """``(kind, key path, component)`` of every component that the config names."""
+    yield "scheme", "scheme", config.scheme
+    yield "backbone", "backbone", config.backbone
+    yield "refiner", "refiner", config.refiner
+    yield "recipe", "data.recipe", config.data.recipe
+    for position, tracker in enumerate(config.tracking.trackers):
+        yield "tracker", f"tracking.trackers.{position}", tracker
+
+
+def _raw_components(data: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
+    for kind in ("scheme", "backbone", "refiner"):
+        yield kind, (kind,), data.get(kind)
+    section = data.get("data")
+    if isinstance(section, dict):
+        yield "recipe", ("data", "recipe"), section.get("recipe")
+    section = data.get("tracking")
+    trackers = section.get("trackers") if isinstance(section, dict) else None
+    if isinstance(trackers, list):
+        for position, tracker in enumerate(trackers):
+            yield "tracker", ("tracking", "trackers", position), tracker
+
+
+def _with_defaults(
+    model: type[BaseModel], filled: BaseModel, given: dict[str, Any]
+) -> dict[str, Any]:
+    """All parameters written out, unless the model would read them differently."""
+    written = filled.model_dump(mode="json")
+    return written if validate(model, written) == filled else given
+
+
+def _report(lines: Sequence[str]) -> str:
+    if len(lines) == 1:
+        return lines[0]
+    return f"{len(lines)} faults in the config:\n" + "\n".join(f"  - {line}" for line in lines)
