@@ -1,0 +1,133 @@
+"""Which classes occur in which mask: scanned once, kept in a cache outside the dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from t4spp_recipes.natural.pictures import PictureFile, picture_size, read_class_map
+from t4spp_recipes.natural.progress import with_progress
+
+_log = logging.getLogger(__name__)
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskRecord:
+    """A mask on disk, its picture, and what it holds.
+
+    Attributes:
+        stem: the files' common stem.
+        mask: the class-id image.
+        picture: None where there is none.
+        size: (H, W) of both.
+        counts: pixels by class id.
+    """
+
+    stem: str
+    mask: Path
+    picture: Path | None
+    size: tuple[int, int]
+    counts: dict[int, int]
+
+
+def default_cache_dir() -> Path:
+    """``$T4SPP_CACHE``, else ``t4spp`` in the user's cache folder."""
+    own = os.environ.get("T4SPP_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "t4spp"
+
+
+def index_masks(
+    pairs: Sequence[tuple[Path, Path | None]], cache_dir: Path | None
+) -> tuple[MaskRecord, ...]:
+    """Read every mask once, or the cached result of having done so.
+
+    The cache is keyed by the files' names, sizes and times of change; it is written atomically
+    and never into the dataset. A cache that cannot be written costs time only, and is logged.
+
+    Args:
+        pairs: (mask, picture or None), in the order of the records.
+        cache_dir: None: :func:`default_cache_dir`.
+
+    Raises:
+        RecipeError: a mask cannot be read, or has another size than its picture.
+    """
+    key = _fingerprint(pairs)
+    path = (cache_dir or default_cache_dir()).expanduser() / f"mask-index-{key}.json"
+    found = _read_cache(path, len(pairs))
+    if found is None:
+        found = [
+            _scan(mask, picture) for mask, picture in with_progress(pairs, "indexing masks", "mask")
+        ]
+        _write_cache(path, found)
+    return tuple(
+        MaskRecord(
+            stem=mask.stem,
+            mask=mask,
+            picture=picture,
+            size=(height, width),
+            counts={int(number): pixels for number, pixels in counts.items()},
+        )
+        for (mask, picture), (height, width, counts) in zip(pairs, found, strict=True)
+    )
+
+
+_Scanned = tuple[int, int, dict[str, int]]
+
+
+def _scan(mask: Path, picture: Path | None) -> _Scanned:
+    class_map = read_class_map(mask)
+    height, width = class_map.shape
+    if picture is not None:
+        file = PictureFile(path=picture, size=(height, width), masks=str(mask))
+        file.check_size(picture_size(picture))
+    numbers, pixels = np.unique(class_map, return_counts=True)
+    counts = {str(int(number)): int(num) for number, num in zip(numbers, pixels, strict=True)}
+    return height, width, counts
+
+
+def _fingerprint(pairs: Sequence[tuple[Path, Path | None]]) -> str:
+    digest = hashlib.sha256(f"{_VERSION}\n".encode())
+    for pair in pairs:
+        for path in pair:
+            if path is None:
+                digest.update(b"-\n")
+                continue
+            stat = path.stat()
+            digest.update(f"{path.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _read_cache(path: Path, num_masks: int) -> list[_Scanned] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        _log.warning("the index %s cannot be read (%s); scanning the masks again", path, error)
+        return None
+    if not isinstance(content, list) or len(content) != num_masks:
+        return None
+    return [(int(height), int(width), counts) for height, width, counts in content]
+
+
+def _write_cache(path: Path, found: list[_Scanned]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=path.stem, suffix=".part", delete=False, encoding="utf-8"
+        ) as part:
+            json.dump(found, part)
+        Path(part.name).replace(path)
+    except OSError as error:
+        _log.warning("the index of masks is not kept: %s (%s)", path, error)
