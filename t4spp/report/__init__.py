@@ -1,1 +1,1 @@
-"""Report of t4spp."""
+"""What a person looks at: overlays, charts, galleries and the pages that hold them."""

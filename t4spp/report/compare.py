@@ -1,0 +1,207 @@
+"""The page that sets several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from t4spp.decoding.prediction import Prediction
+from t4spp.errors import RunError, T4sppError
+from t4spp.plugins import Catalogue
+from t4spp.report.gallery import (
+    Panel,
+    colours_of,
+    data_uri,
+    masks_picture,
+    picture_iou,
+    read_answer,
+    regions_of,
+    sample_scores,
+    shrink,
+)
+from t4spp.report.html import PER_GROUP, Report, environment, now, software_versions, write_page
+from t4spp.report.runs import (
+    RunView,
+    Stage,
+    check_same_samples,
+    config_differences,
+    find_samples,
+    open_run,
+    open_stage,
+)
+from t4spp.report.tables import comparison
+from t4spp.types import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedCard:
+    """One sample under every run; ``panels`` are the picture and the truth."""
+
+    id: str
+    prompt: str
+    panels: tuple[Panel, ...]
+    answers: tuple[ComparedAnswer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedAnswer:
+    """A run's answer to a sample; ``iou`` is None where the truth is empty."""
+
+    run: str
+    iou: float | None
+    status: str
+    problems: tuple[str, ...]
+    num_tokens: int | None
+    text: str
+    panel: Panel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedGroup:
+    """A heading with its samples."""
+
+    title: str
+    note: str
+    cards: tuple[ComparedCard, ...]
+
+
+def write_comparison(
+    run_folders: Sequence[Path],
+    catalogue: Catalogue,
+    output: Path,
+    *,
+    split: str | None = None,
+    per_group: int = PER_GROUP,
+) -> Report:
+    """Write one page that sets runs side by side: scores, costs, configs and the same samples.
+
+    Runs on other recipes or splits are compared by their scores alone; the page says so.
+
+    Raises:
+        RunError: a folder is no run, or a file in it is damaged.
+    """
+    views = tuple(open_run(folder, catalogue, split) for folder in run_folders)
+    notes = [f"{view.label}: {text}" for view in views for text in view.missing]
+    obstacle = check_same_samples(views)
+    groups: list[ComparedGroup] = []
+    if obstacle:
+        notes.append(f"The runs saw different samples ({obstacle}), so none are pictured.")
+    else:
+        groups = _compared_groups(views, catalogue, per_group, notes)
+    headings, rows = comparison(views, catalogue)
+    page = (
+        environment()
+        .get_template("compare.html")
+        .render(
+            title=" · ".join(view.label for view in views),
+            views=views,
+            headings=headings,
+            rows=rows,
+            differences=config_differences(views),
+            notes=notes,
+            groups=groups,
+            versions=software_versions(),
+            written=now(),
+        )
+    )
+    write_page(output, page)
+    return Report(path=output, runs=views)
+
+
+def _compared_groups(
+    views: Sequence[RunView], catalogue: Catalogue, per_group: int, notes: list[str]
+) -> list[ComparedGroup]:
+    common = set.intersection(*({p.id for p in view.predictions} for view in views))
+    scores = [sample_scores(view.scores) for view in views]
+    scored = [
+        prediction.id
+        for prediction in views[0].predictions
+        if prediction.id in common and all(prediction.id in table for table in scores)
+    ]
+    if not scored:
+        notes.append("No sample was scored in every run, so none are pictured.")
+        return []
+    spread = {key: [table[key] for table in scores] for key in scored}
+    shown: set[str] = set()
+    chosen: list[tuple[str, str, list[str]]] = []
+    for title, note, ranked in (
+        (
+            "Where the runs differ most",
+            "largest gap in IoU",
+            sorted(scored, key=lambda key: min(spread[key]) - max(spread[key])),
+        ),
+        ("Hardest for all", "lowest mean IoU", sorted(scored, key=lambda key: sum(spread[key]))),
+        ("Best for all", "highest mean IoU", sorted(scored, key=lambda key: -sum(spread[key]))),
+    ):
+        ids = [key for key in ranked if key not in shown][:per_group]
+        shown.update(ids)
+        chosen.append((title, note, ids))
+    try:
+        stages = [open_stage(view, catalogue) for view in views]
+        samples = find_samples(views[0], stages[0].samples, shown)
+    except RunError:
+        raise
+    except T4sppError as error:
+        notes.append(f"No pictures: the samples cannot be opened here. {error}")
+        return []
+    notes.extend(
+        f"{view.label}: {stage.refiner_fault}"
+        for view, stage in zip(views, stages, strict=True)
+        if stage.refiner_fault
+    )
+    answers = [{p.id: p for p in view.predictions} for view in views]
+    groups = []
+    for title, note, ids in chosen:
+        cards = []
+        for key in ids:
+            if key not in samples:
+                notes.append(f"The recipe no longer has the sample {key!r}.")
+                continue
+            own = [table[key] for table in answers]
+            try:
+                cards.append(_compared_card(samples[key], views, own, stages))
+            except T4sppError as error:
+                notes.append(f"No picture of the sample {key!r}: {error}")
+        if cards:
+            groups.append(ComparedGroup(title=title, note=note, cards=tuple(cards)))
+    return groups
+
+
+def _compared_card(
+    sample: Sample,
+    views: Sequence[RunView],
+    predictions: Sequence[Prediction],
+    stages: Sequence[Stage],
+) -> ComparedCard:
+    image = sample.image
+    read = [
+        read_answer(sample, prediction, stage.scheme, stage.refiner)[1]
+        for prediction, stage in zip(predictions, stages, strict=True)
+    ]
+    colours = colours_of(sample, read)
+    truth = masks_picture(image, [(t.label, t.mask) for t in sample.targets], colours)
+    return ComparedCard(
+        id=sample.id,
+        prompt=sample.prompt,
+        panels=(
+            Panel(title="Image", uri=data_uri(shrink(image)), alt=f"picture {sample.id}"),
+            Panel(title="Truth", uri=truth, alt="true masks"),
+        ),
+        answers=tuple(
+            ComparedAnswer(
+                run=view.label,
+                iou=picture_iou(sample, decoded),
+                status=decoded.status,
+                problems=tuple(dict.fromkeys(p.code for p in decoded.problems)),
+                num_tokens=prediction.num_tokens,
+                text=prediction.text,
+                panel=Panel(
+                    title=view.label,
+                    uri=masks_picture(image, regions_of(decoded), colours),
+                    alt=f"masks answered by {view.label}",
+                ),
+            )
+            for view, prediction, decoded in zip(views, predictions, read, strict=True)
+        ),
+    )

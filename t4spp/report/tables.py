@@ -1,0 +1,280 @@
+"""The numbers of a report as rows of text: scores, answers, break-downs, comparisons."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from t4spp.config import ComponentConfig
+from t4spp.errors import PluginError
+from t4spp.plugins import Catalogue
+from t4spp.report.runs import RunView
+from t4spp.tracking import flatten
+
+METRIC_NAMES: dict[str, str] = {
+    "mean_iou": "mean IoU",
+    "ciou": "cIoU",
+    "acc@0.5": "Acc@0.5",
+    "n_acc": "N-acc",
+}
+"""How a page writes a metric's key; others are written as they are."""
+
+METRIC_HELP: dict[str, str] = {
+    "mean_iou": "mean of the prompts' IoU (gIoU in referring papers)",
+    "ciou": "sum of intersections over sum of unions",
+    "acc@0.5": "share of prompts whose mask's box overlaps the true box by more than half",
+    "n_acc": "share of no-target prompts that were answered with nothing",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A score with its interval; ``bar`` is (value, low, high) in percent for scores in 0..1."""
+
+    key: str
+    name: str
+    help: str
+    value: str
+    interval: str
+    bar: tuple[float, float, float] | None
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for reading: ``0.812``, ``51.3``, ``1,024``; a dash where there is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    if value != 0 and abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share as percent: ``98.4 %``."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{100 * value:.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """A time for reading: ``0.75 ms``, ``1.32 s``."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.3g} s"
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def metric(key: str, content: Any) -> Metric:
+    """One entry of ``metrics.json``: ``{"value", "low", "high"}`` or a bare number."""
+    if isinstance(content, Mapping):
+        value, low, high = (_finite(content.get(part)) for part in ("value", "low", "high"))
+    else:
+        value, low, high = _finite(content), None, None
+    bar = None
+    if value is not None and 0 <= value <= 1:
+        ends = (value if low is None else low, value if high is None else high)
+        bar = (100 * value, 100 * ends[0], 100 * ends[1])
+    interval = f"{number(low)} to {number(high)}" if low is not None and high is not None else ""
+    return Metric(
+        key=key,
+        name=METRIC_NAMES.get(key, key.replace("_", " ")),
+        help=METRIC_HELP.get(key, ""),
+        value=number(value),
+        interval=interval,
+        bar=bar,
+    )
+
+
+def protocol_tables(metrics: Mapping[str, Any]) -> list[tuple[str, list[Metric]]]:
+    """(protocol, its metrics) in the file's order."""
+    return [
+        (name, [metric(key, content) for key, content in scores.items()])
+        for name, scores in metrics.get("protocols", {}).items()
+        if isinstance(scores, Mapping)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerSummary:
+    """How the answers of a run were read, and what they cost; None where unknown.
+
+    Attributes:
+        num_answers: how many there are.
+        statuses: (status, answers, share); empty before an evaluation.
+        problems: (code, answers with it, occurrences), most frequent first.
+        mean_tokens: an answer.
+        p95_tokens: 95th percentile.
+        mean_passes: forward passes an answer.
+        seconds: an answer.
+    """
+
+    num_answers: int
+    statuses: tuple[tuple[str, int, float], ...]
+    problems: tuple[tuple[str, int, int], ...]
+    mean_tokens: float | None
+    p95_tokens: float | None
+    mean_passes: float | None
+    seconds: float | None
+
+    @property
+    def share_ok(self) -> float | None:
+        """The share of answers that needed no repair."""
+        return next((share for name, _, share in self.statuses if name == "ok"), None)
+
+
+def answer_summary(view: RunView) -> AnswerSummary:
+    """What ``metrics.json`` says of the answers; the costs alone before an evaluation."""
+    answers = view.metrics.get("answers", {})
+    number_of = int(answers.get("num_answers", len(view.predictions)))
+    tokens = sorted(p.num_tokens for p in view.predictions if p.num_tokens is not None)
+    count = len(view.predictions)
+    return AnswerSummary(
+        num_answers=number_of,
+        statuses=tuple(
+            (name, answers[name], answers[name] / number_of)
+            for name in ("ok", "repaired", "invalid")
+            if name in answers and number_of
+        ),
+        problems=tuple(
+            (code, entry["answers"], entry["occurrences"])
+            for code, entry in answers.get("problems", {}).items()
+        ),
+        mean_tokens=sum(tokens) / len(tokens) if tokens else None,
+        p95_tokens=float(tokens[math.ceil(0.95 * len(tokens)) - 1]) if tokens else None,
+        mean_passes=sum(p.num_passes for p in view.predictions) / count if count else None,
+        seconds=sum(p.seconds for p in view.predictions) / count if count else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagRow:
+    """Scores of the samples that bear one tag."""
+
+    tag: str
+    num_samples: int
+    mean_iou: Metric
+    n_acc: Metric
+    share_ok: float | None
+
+
+def tag_rows(metrics: Mapping[str, Any]) -> list[TagRow]:
+    """One row a tag, in the file's order; empty when no sample bears a tag."""
+    return [
+        TagRow(
+            tag=tag,
+            num_samples=scores["num_samples"],
+            mean_iou=metric("mean_iou", scores.get("mean_iou")),
+            n_acc=metric("n_acc", scores.get("n_acc")),
+            share_ok=scores["ok"] / scores["num_samples"] if scores["num_samples"] else None,
+        )
+        for tag, scores in metrics.get("answers", {}).get("tags", {}).items()
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run in the comparison's table."""
+
+    name: str
+    folder: str
+    scheme: str
+    backbone: str
+    refiner: str
+    metrics: tuple[Metric | None, ...]
+    summary: AnswerSummary
+
+
+def component_text(catalogue: Catalogue, kind: str, component: ComponentConfig) -> str:
+    """A component as the command line writes it, defaults left out: ``next-brick:grid=24``."""
+    try:
+        fields = catalogue.get(kind, component.name).config.model_fields
+    except PluginError:
+        fields = {}
+    params = ",".join(
+        f"{key}={_shown(value)}"
+        for key, value in component.params.items()
+        if key not in fields
+        or fields[key].is_required()
+        or _shown(fields[key].get_default(call_default_factory=True)) != _shown(value)
+    )
+    return f"{component.name}:{params}" if params else component.name
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, default=str, sort_keys=True)
+
+
+def comparison(views: Sequence[RunView], catalogue: Catalogue) -> tuple[list[str], list[RunRow]]:
+    """The metrics' headings, ``protocol key`` shortened where there is one protocol, and rows."""
+    columns = list(
+        dict.fromkeys(
+            (protocol, key)
+            for view in views
+            for protocol, scores in view.metrics.get("protocols", {}).items()
+            for key in scores
+        )
+    )
+    single = len({protocol for protocol, _ in columns}) == 1
+    headings = [
+        METRIC_NAMES.get(key, key) if single else f"{protocol} {METRIC_NAMES.get(key, key)}"
+        for protocol, key in columns
+    ]
+    rows = []
+    for view in views:
+        protocols = view.metrics.get("protocols", {})
+        config = view.config
+        rows.append(
+            RunRow(
+                name=view.label,
+                folder=view.folder.name,
+                scheme=component_text(catalogue, "scheme", config.scheme),
+                backbone=config.backbone.name,
+                refiner=config.refiner.name,
+                metrics=tuple(
+                    metric(key, protocols[protocol][key])
+                    if key in protocols.get(protocol, {})
+                    else None
+                    for protocol, key in columns
+                ),
+                summary=answer_summary(view),
+            )
+        )
+    return headings, rows
+
+
+def run_json(view: RunView, page: str) -> dict[str, Any]:
+    """A run for ``t4spp report --json``."""
+    summary = answer_summary(view)
+    return {
+        "name": view.label,
+        "folder": str(view.folder),
+        "split": view.split,
+        "scheme": {"name": view.config.scheme.name, "params": dict(view.config.scheme.params)},
+        "scores": {
+            key: value if math.isfinite(value) else None
+            for key, value in flatten({"protocols": view.metrics.get("protocols", {})}).items()
+        },
+        "num_answers": summary.num_answers,
+        "answers": {name: count for name, count, _ in summary.statuses},
+        "mean_tokens": summary.mean_tokens,
+        "seconds": summary.seconds,
+        "missing": list(view.missing),
+        "report": page,
+    }
