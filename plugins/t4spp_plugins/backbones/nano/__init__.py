@@ -1,0 +1,1 @@
+"""nano: a small LLaVA (vision tower, connector, Llama) that trains on two CPU cores."""

@@ -1,0 +1,171 @@
+"""The backbone ``nano``: conversations to batches of a small LLaVA and back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pictures
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, LlavaConfig
+
+from t4spp.components import Backbone, ModelInputs
+from t4spp.data.conversation import Conversation
+from t4spp.errors import BackboneError
+from t4spp.types import Image
+from t4spp_plugins.backbones.nano.config import NanoConfig
+from t4spp_plugins.backbones.nano.model import (
+    IMAGE_SIZE,
+    NUM_IMAGE_TOKENS,
+    WEIGHTS_FILE,
+    build_model,
+    grow,
+    load_weights,
+)
+from t4spp_plugins.backbones.nano.vocabulary import (
+    ASSISTANT,
+    END,
+    IMAGE,
+    USER,
+    add_scheme_tokens,
+)
+
+SHIPPED = Path(__file__).parent / "weights"
+
+
+def to_pixels(image: Image) -> torch.Tensor:
+    """uint8[H, W, 3] -> float32[3, 128, 128] in -1..1, stretched bilinearly with antialiasing."""
+    if image.shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
+        picture = Pictures.fromarray(image).resize(
+            (IMAGE_SIZE, IMAGE_SIZE), Pictures.Resampling.BILINEAR
+        )
+        image = np.asarray(picture)
+    return torch.from_numpy(image.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)
+
+
+class NanoBackbone(Backbone):
+    """A few million parameters, its own tokenizer, weights trained on generated scenes only.
+
+    A conversation is ``{image tokens}<|user|>{question}<|assistant|>{answer}<|end|>``. A picture
+    of any size is seen as 128 x 128 pixels, 256 tokens.
+    """
+
+    def __init__(self, params: NanoConfig) -> None:
+        """Keep the parameters; nothing is read yet."""
+        self.params = params
+        self.folder = params.weights or SHIPPED
+
+    def load_tokenizer(self, scheme_tokens: Sequence[str]) -> Any:
+        """The tokenizer alone, with the scheme's tokens learnt.
+
+        Raises:
+            BackboneError: its file is missing.
+        """
+        if not (self.folder / "tokenizer.json").is_file():
+            raise BackboneError(
+                f"nano: {self.folder} has no tokenizer.json. backbone.params.weights must name a "
+                f"folder with config.json, {WEIGHTS_FILE} and tokenizer.json; leave it out for the "
+                "weights that ship with t4spp."
+            )
+        tokenizer = AutoTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+        add_scheme_tokens(tokenizer, scheme_tokens)
+        return tokenizer
+
+    def load(self, scheme_tokens: Sequence[str]) -> None:
+        """Make the model and the tokenizer; see :class:`Backbone`."""
+        base = self.load_tokenizer(())
+        config = LlavaConfig.from_pretrained(str(self.folder), local_files_only=True)
+        model = build_model(base, self.params.seed, config)
+        if not self.params.from_scratch:
+            try:
+                load_weights(model, self.folder)
+            except (OSError, RuntimeError, SafetensorError) as error:
+                raise BackboneError(
+                    f"nano: {self.folder / WEIGHTS_FILE} is missing, damaged or of another "
+                    f"architecture ({str(error).splitlines()[0]}). Install t4spp again, or name "
+                    "another folder in backbone.params.weights."
+                ) from error
+        add_scheme_tokens(base, scheme_tokens)
+        grow(model, base, self.params.seed)
+        self.tokenizer = base
+        self.model = model
+
+    def fingerprint(self) -> str:
+        """``nano:`` and a hash of the weights' bytes, or of the seed when from scratch."""
+        digest = hashlib.sha256((self.folder / "config.json").read_bytes())
+        digest.update((self.folder / "tokenizer.json").read_bytes())
+        if self.params.from_scratch:
+            digest.update(f"scratch {self.params.seed}".encode())
+        else:
+            digest.update((self.folder / WEIGHTS_FILE).read_bytes())
+        return f"nano:{digest.hexdigest()[:16]}"
+
+    def lora_targets(self) -> list[str] | str:
+        """The linear layers of the language model and of the connector."""
+        return (
+            r".*(language_model\.layers\.\d+\.(self_attn|mlp)\.[a-z]+_proj"
+            r"|multi_modal_projector\.linear_[12])"
+        )
+
+    def num_image_tokens(self, size: tuple[int, int]) -> int:
+        """256, whatever the size."""
+        return NUM_IMAGE_TOKENS
+
+    def collate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        training: bool,
+        max_length: int | None = None,
+    ) -> ModelInputs:
+        """Batch conversations; see :class:`Backbone`.
+
+        Training pads right, generation left. The answer's tokens, the end token among them, are
+        the labels.
+        """
+        tokenizer = self.tokenizer
+        if tokenizer is None:
+            raise BackboneError("nano: collate() before load(); call load(scheme.special_tokens).")
+        control = tokenizer.convert_tokens_to_ids
+        head = [control(IMAGE)] * NUM_IMAGE_TOKENS + [control(USER)]
+        rows: list[tuple[list[int], list[int]]] = []
+        pictures: list[torch.Tensor] = []
+        too_long: list[str] = []
+        for conversation in conversations:
+            question = tokenizer(conversation.question, add_special_tokens=False)["input_ids"]
+            prompt = [*head, *question, control(ASSISTANT)]
+            answer: list[int] = []
+            if training:
+                if conversation.answer is None:
+                    raise ValueError(f"conversation {conversation.id!r} has no answer to train on")
+                words = tokenizer(conversation.answer, add_special_tokens=False)["input_ids"]
+                answer = [*words, control(END)]
+            if max_length is not None and len(prompt) + len(answer) > max_length:
+                too_long.append(conversation.id)
+                continue
+            rows.append((prompt, answer))
+            pictures.append(to_pixels(conversation.load_image()))
+        if not rows:
+            return ModelInputs(tensors={}, too_long=tuple(too_long))
+        longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+        ids = torch.full((len(rows), longest), int(tokenizer.pad_token_id), dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        labels = torch.full_like(ids, -100)
+        for place, (prompt, answer) in enumerate(rows):
+            whole = torch.tensor(prompt + answer)
+            span = slice(0, len(whole)) if training else slice(longest - len(whole), longest)
+            ids[place, span] = whole
+            mask[place, span] = 1
+            labels[place, len(prompt) : len(whole)] = whole[len(prompt) :]
+        tensors = {"input_ids": ids, "attention_mask": mask, "pixel_values": torch.stack(pictures)}
+        if training:
+            tensors["labels"] = labels
+        return ModelInputs(
+            tensors=tensors,
+            num_answer_tokens=sum(len(answer) for _, answer in rows),
+            too_long=tuple(too_long),
+        )

@@ -1,0 +1,144 @@
+"""Pretraining's data: generated scenes with dense targets and several conversations each.
+
+Shapes: S scenes a batch, P prompts a scene, N image tokens, T text tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+
+from t4spp.data.conversations import ConversationBuilder
+from t4spp.schemes.base import Scheme
+from t4spp.types import Sample
+from t4spp_plugins.backbones.nano.dense import SceneObject, dense_targets
+from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
+from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, USER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Scene(Protocol):
+    """What pretraining needs of a generated scene."""
+
+    objects: Sequence[SceneObject]
+
+    def render(self) -> Any:
+        """uint8[128, 128, 3]."""
+
+
+class SceneSplit(Protocol):
+    """A split of a recipe that generates scenes; sample ``scene * prompts + prompt``."""
+
+    def scene(self, index: int) -> Scene:
+        """The scene number ``index``."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """A sample."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPlan:
+    """How samples become text.
+
+    Attributes:
+        tokenizer: has learnt the scheme's tokens.
+        scheme: writes the descriptors.
+        prompts: conversations a scene.
+        fixed: share of conversations with the first template; the others vary.
+        box_only: cut answers after the first region's four coordinates.
+        prompt_blind: replace every prompt by the same word (the baseline that cannot know).
+        seed: of the wording.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    scheme: Scheme
+    prompts: int
+    fixed: float
+    box_only: bool
+    prompt_blind: bool
+    seed: int
+
+
+class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
+    """``num_batches`` batches of scenes from ``first`` on; without a plan, images only."""
+
+    def __init__(
+        self,
+        make_split: Callable[[], SceneSplit],
+        *,
+        first: int,
+        num_batches: int,
+        scenes: int,
+        colours: Sequence[str],
+        shapes: Sequence[str],
+        plan: TextPlan | None = None,
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        self.make_split, self.first, self.num_batches = make_split, first, num_batches
+        self.scenes, self.colours, self.shapes, self.plan = scenes, colours, shapes, plan
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        """Tensors: ``images`` uint8[S, 128, 128, 3], dense targets, ``ids``, ``labels``."""
+        split = self.make_split()
+        for batch in range(self.num_batches):
+            start = self.first + batch * self.scenes
+            scenes = [split.scene(start + offset) for offset in range(self.scenes)]
+            images = np.stack([scene.render() for scene in scenes])
+            dense = [
+                dense_targets(scene.objects, self.colours, self.shapes, IMAGE_SIZE)
+                for scene in scenes
+            ]
+            tensors = {"images": torch.from_numpy(images)}
+            for name in dense[0]:
+                tensors[name] = torch.from_numpy(np.stack([one[name] for one in dense]))
+            if self.plan is not None:
+                tensors.update(self._texts(split, start, self.plan))
+            yield tensors
+
+    def _texts(
+        self, split: SceneSplit, start: int, plan: TextPlan
+    ) -> dict[str, torch.Tensor]:
+        builders = [
+            ConversationBuilder(plan.scheme, "fixed", plan.seed),
+            ConversationBuilder(plan.scheme, "varied", plan.seed),
+        ]
+        rows = []
+        for index in range(start * plan.prompts, (start + self.scenes) * plan.prompts):
+            builder = builders[index % 100 >= 100 * plan.fixed]
+            conversation = builder.build(split[index], training=True)
+            assert conversation is not None and conversation.answer is not None
+            question = conversation.question
+            if plan.prompt_blind:
+                question = "Segment it."
+            rows.append(_ids(plan, question, conversation.answer))
+        longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+        ids = torch.full((len(rows), longest), int(plan.tokenizer.pad_token_id))
+        labels = torch.full_like(ids, -100)
+        for place, (prompt, answer) in enumerate(rows):
+            ids[place, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+            labels[place, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
+        return {"ids": ids, "labels": labels}
+
+
+def _ids(plan: TextPlan, question: str, answer: str) -> tuple[list[int], list[int]]:
+    tokenizer = plan.tokenizer
+    control = tokenizer.convert_tokens_to_ids
+    words = tokenizer(question, add_special_tokens=False)["input_ids"]
+    prompt = [control(USER), *words, control(ASSISTANT)]
+    if plan.prompt_blind:
+        answer = answer.replace(answer[answer.index("<seg>") + 5 :].split("<|")[0], "it", 1)
+    ids = [*tokenizer(answer, add_special_tokens=False)["input_ids"], control(END)]
+    if plan.box_only:
+        first = control("<|loc0|>")
+        located = [place for place, token in enumerate(ids) if first <= token < first + 1000]
+        if located:
+            ids = ids[: located[3] + 1]
+    return prompt, ids

@@ -1,0 +1,21 @@
+"""Parameters of the backbone ``nano``. Light: imported when plugins are listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class NanoConfig(BaseModel):
+    """Parameters of the backbone ``nano``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: Path | None = None
+    """Folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``; None: the
+    weights that ship with t4spp, trained on generated scenes only."""
+    from_scratch: bool = False
+    """Start from seeded random weights of the same architecture; the tokenizer is kept."""
+    seed: int = 0
+    """Seed of random weights and of new tokens' rows."""

@@ -1,0 +1,75 @@
+"""Pretraining's optimisers: Muon for the matrices inside blocks, AdamW for everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class PairedOptimiser:
+    """Two optimisers with one schedule: linear warm-up, flat, then linear decay to zero."""
+
+    def __init__(
+        self,
+        modules: Iterable[tuple[nn.Module, float]],
+        *,
+        learning_rate: float,
+        steps: int,
+        warmup: int = 100,
+        decay: float = 0.5,
+        max_grad_norm: float = 1.0,
+    ) -> None:
+        """Take every trainable parameter of ``modules``.
+
+        Args:
+            modules: what to train, each with its share of the learning rate.
+            learning_rate: peak of both (Muon's update is scaled to AdamW's RMS).
+            steps: of the whole training.
+            warmup: steps of linear warm-up.
+            decay: share of the steps, at the end, in which the rate falls to zero.
+            max_grad_norm: of the clipping.
+        """
+        self.parameters: list[Tensor] = []
+        matrices: list[dict[str, Any]] = []
+        others: list[dict[str, Any]] = []
+        for module, share in modules:
+            inside, outside = [], []
+            for name, parameter in module.named_parameters():
+                in_block = parameter.ndim == 2 and "layers." in name
+                (inside if in_block else outside).append(parameter)
+            self.parameters += inside + outside
+            matrices.append({"params": inside, "share": share})
+            others.append({"params": outside, "share": share})
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
+            torch.optim.Muon(
+                [group for group in matrices if group["params"]],
+                lr=learning_rate,
+                weight_decay=0.01,
+                adjust_lr_fn="match_rms_adamw",
+            ),
+        ]
+        self.learning_rate, self.steps, self.warmup = learning_rate, steps, warmup
+        self.decay, self.max_grad_norm = decay, max_grad_norm
+        self.taken = 0
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        warm = min((self.taken + 1) / max(self.warmup, 1), 1.0)
+        left = (self.steps - self.taken) / max(math.ceil(self.decay * self.steps), 1)
+        return self.learning_rate * warm * min(max(left, 0.0), 1.0)
+
+    def step(self) -> float:
+        """Clip, step both, clear gradients; returns the gradient's norm before clipping."""
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate() * group["share"]
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.taken += 1
+        return float(norm)
