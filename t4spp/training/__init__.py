@@ -1,1 +1,1 @@
-"""Training of t4spp."""
+"""Training: the one Accelerate loop, LoRA, checkpoints."""

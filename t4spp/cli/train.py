@@ -1,0 +1,111 @@
+"""Train as a config says; predicting and scoring are left to `evaluate`, or do all with `run`.
+
+Several processes: ``accelerate launch --config_file configs/base/accelerate/ddp.yaml -m t4spp
+train FILE``; see docs/training.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t4spp.cli.options import add_config_arguments, catalogue_of, print_json
+
+if TYPE_CHECKING:
+    from t4spp.config import RunConfig
+    from t4spp.plugins import Catalogue
+    from t4spp.training.trainer import Evaluate, Trainer, TrainSummary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The config, the run's folder, and what to do where it exists."""
+    add_config_arguments(parser)
+    add_folder_arguments(parser)
+
+
+def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """``-o DIR``, ``--resume``, ``--overwrite``."""
+    parser.add_argument("-o", "--output", metavar="DIR", help="the run's folder; default runs/NAME")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--resume", action="store_true", help="go on from the run's latest checkpoint"
+    )
+    choice.add_argument(
+        "--overwrite", action="store_true", help="remove the run that is in the folder"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, print the summary."""
+    from t4spp.config import load_config
+    from t4spp.training.processes import leave_processes
+    from t4spp.training.trainer import Trainer
+
+    catalogue = catalogue_of(args)
+    config = load_config(args.config, args.set, catalogue)
+    folder = run_folder(args.output, config)
+    trainer = Trainer(config, catalogue, folder)
+    evaluate = _evaluator(trainer, catalogue)
+    trainer.claim(resume=args.resume, overwrite=args.overwrite)
+    summary = _train(trainer, catalogue, evaluate)
+    if trainer.is_main:
+        if args.json:
+            print_json({**summary.as_dict(), "run": str(folder)})
+        else:
+            print_summary(summary)
+            print(f"run: {folder}")
+    leave_processes()
+    return 0
+
+
+def run_folder(output: str | None, config: RunConfig) -> Path:
+    """``-o``, or ``runs/<name>``."""
+    return Path(output) if output else Path("runs") / config.name
+
+
+def _evaluator(trainer: Trainer, catalogue: Catalogue) -> Evaluate | None:
+    """What scores the model during training, if the config asks for it."""
+    if trainer.config.training.evaluate_every is None:
+        return None
+    from t4spp.evaluation.during_training import TrainingEvaluator
+    from t4spp.evaluation.experiment import Experiment
+
+    experiment = Experiment(config=trainer.config, catalogue=catalogue)
+    experiment.samples(trainer.config.data.eval_split)  # told before anything is trained
+    return TrainingEvaluator(experiment)
+
+
+def _train(trainer: Trainer, catalogue: Catalogue, evaluate: Evaluate | None) -> TrainSummary:
+    """Train a claimed run, with its trackers on the main process."""
+    from t4spp.components import TrackedRun
+    from t4spp.tracking import Trackers
+
+    if not trainer.is_main:
+        return trainer.train(evaluate=evaluate)
+    config = trainer.config
+    described: dict[str, Any] = config.model_dump(mode="json")
+    trackers = Trackers.of_config(config.tracking, catalogue)
+    with trackers.following(
+        TrackedRun(name=config.name, folder=trainer.run_folder, config=described)
+    ):
+        summary = trainer.train(evaluate=evaluate, follower=trackers)
+        trackers.artifact(f"{config.name}-weights", "model", summary.weights)
+    return summary
+
+
+def print_summary(summary: TrainSummary) -> None:
+    """A few lines for people."""
+    resumed = "" if summary.resumed_from is None else f" (resumed from {summary.resumed_from})"
+    loss = "nothing left to do" if summary.loss is None else f"last loss {summary.loss:.4f}"
+    print(f"trained {summary.steps} steps{resumed} in {summary.seconds:.1f} s: {loss}")
+    print(
+        f"{summary.samples} samples, {summary.answer_tokens} answer tokens; left out: "
+        f"{summary.too_long} too long, {summary.unwritable} unwritable"
+    )
+    share = summary.trainable_parameters / max(1, summary.total_parameters)
+    print(
+        f"{summary.trainable_parameters} of {summary.total_parameters} parameters trained "
+        f"({share:.1%})"
+    )
+    print(f"checkpoint: {summary.checkpoint}")

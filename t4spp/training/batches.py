@@ -1,0 +1,178 @@
+"""What one process feeds its model at each optimiser step; stateless, so workers may prepare it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from t4spp.components import Backbone, ModelInputs
+from t4spp.data.conversations import ConversationBuilder
+from t4spp.data.order import GlobalOrder, split_share
+from t4spp.errors import RunError, T4sppError
+from t4spp.training.processes import seed_everything
+from t4spp.types import Sample
+
+if TYPE_CHECKING:
+    import torch
+    from torch.utils.data import DataLoader
+
+IGNORED = -100
+"""The label of a position that bears no loss."""
+
+NUM_PROBED = 256
+"""Samples that are tried before a run is refused because none of them can be trained on."""
+
+
+@dataclass(kw_only=True)
+class StepBatch:
+    """A process's share of one global batch.
+
+    Attributes:
+        micro_batches: one a forward pass; None where nothing fits or can be written.
+        num_answer_tokens: answer tokens in all of them.
+        num_samples: samples in all of them.
+        too_long: ids that did not fit the length limit.
+        unwritable: (id, reason) that the scheme refused.
+        error: what a dataset or a backbone raised; the trainer raises it.
+    """
+
+    micro_batches: list[ModelInputs | None] = field(default_factory=list)
+    num_answer_tokens: int = 0
+    num_samples: int = 0
+    too_long: tuple[str, ...] = ()
+    unwritable: tuple[tuple[str, str], ...] = ()
+    error: T4sppError | None = None
+
+
+class StepBatches:
+    """A map from the optimiser step (from 0) to this process's :class:`StepBatch`."""
+
+    def __init__(
+        self,
+        *,
+        samples: Sequence[Sample],
+        builder: ConversationBuilder,
+        backbone: Backbone,
+        order: GlobalOrder,
+        rank: int,
+        num_processes: int,
+        micro_batch_size: int,
+        num_micro_batches: int,
+        max_length: int,
+        num_steps: int,
+    ) -> None:
+        """Keep the parts; see the attributes of the trainer."""
+        self.samples = samples
+        self.builder = builder
+        self.backbone = backbone
+        self.order = order
+        self.rank = rank
+        self.num_processes = num_processes
+        self.micro_batch_size = micro_batch_size
+        self.num_micro_batches = num_micro_batches
+        self.max_length = max_length
+        self.num_steps = num_steps
+
+    def __len__(self) -> int:
+        """Optimiser steps."""
+        return self.num_steps
+
+    def __getitem__(self, step: int) -> StepBatch:
+        """Read, write and collate this process's share of global batch ``step``."""
+        seed_everything(self.order.seed, "data", step, self.rank)
+        try:
+            return self._prepare(step)
+        except T4sppError as error:
+            return StepBatch(error=error)
+
+    def first_usable(self) -> ModelInputs:
+        """A batch of one conversation that can be trained on.
+
+        Raises:
+            RunError: none of the first samples can.
+        """
+        num_tried = min(len(self.samples), NUM_PROBED)
+        too_long = 0
+        for index in range(num_tried):
+            inputs = self._collate([(index, 0)])
+            if inputs is not None and count_answer_tokens(inputs) > 0:
+                self.builder.drain_unwritable()
+                return inputs
+            too_long += inputs is not None
+        unwritable = self.builder.drain_unwritable()
+        reason = f" The first reason: {unwritable[0][1]}" if unwritable else ""
+        raise RunError(
+            f"none of the first {num_tried} training samples can be trained on: {too_long} are "
+            f"longer than data.max_length={self.max_length} tokens, {len(unwritable)} cannot be "
+            f"written by the scheme.{reason} Raise data.max_length, or choose another scheme, a "
+            "coarser grid or another recipe."
+        )
+
+    def _prepare(self, step: int) -> StepBatch:
+        batch = StepBatch()
+        share = self.order.share(step, self.rank, self.num_processes)
+        for draws in split_share(share, self.micro_batch_size, self.num_micro_batches):
+            inputs = self._collate([(draw.index, draw.epoch) for draw in draws])
+            tokens = 0 if inputs is None else count_answer_tokens(inputs)
+            if inputs is not None:
+                batch.too_long += inputs.too_long
+            batch.micro_batches.append(inputs if tokens else None)
+            batch.num_answer_tokens += tokens
+        batch.unwritable = self.builder.drain_unwritable()
+        batch.num_samples = len(share) - len(batch.too_long) - len(batch.unwritable)
+        return batch
+
+    def _collate(self, draws: Sequence[tuple[int, int]]) -> ModelInputs | None:
+        written = (
+            self.builder.build(self.samples[index], training=True, epoch=epoch)
+            for index, epoch in draws
+        )
+        conversations = [conversation for conversation in written if conversation is not None]
+        if not conversations:
+            return None
+        return self.backbone.collate(conversations, training=True, max_length=self.max_length)
+
+
+def count_answer_tokens(inputs: ModelInputs) -> int:
+    """Labels that bear loss: those after the first position that are not masked."""
+    labels = inputs.tensors.get("labels")
+    return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
+
+
+def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The summed cross-entropy of the answer tokens, a float32 scalar.
+
+    Args:
+        logits: float[B, L, V]; position i predicts token i + 1.
+        labels: int64[B, L], -100 outside answers.
+    """
+    from torch.nn.functional import cross_entropy
+
+    following = labels[:, 1:]
+    bears_loss = following != IGNORED
+    chosen = logits[:, :-1][bears_loss].float()
+    return cross_entropy(chosen, following[bears_loss], reduction="sum")
+
+
+def load_steps(
+    batches: StepBatches, steps: Iterable[int], num_workers: int
+) -> DataLoader[StepBatch]:
+    """Iterate over the batches of ``steps``, prepared by ``num_workers`` processes if any."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        batches,  # type: ignore[arg-type]  # a map of steps; torch asks for its own base class
+        sampler=list(steps),
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_as_it_is,  # without it torch would look for tensors to convert
+        # Its own generator: the loader's seed must not be drawn from the global one.
+        generator=torch.Generator(),
+        multiprocessing_context="fork" if num_workers else None,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,63 @@
+"""Claiming a run's folder: never into somebody else's work by accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from t4spp.config import RunConfig, dump_config
+from t4spp.errors import RunError
+from t4spp.training.atomic import discard, write_text
+from t4spp.training.checkpoints import CHECKPOINTS, CheckpointStore
+
+CONFIG_NAME = "config.yaml"
+
+RUN_ENTRIES = (
+    CONFIG_NAME,
+    CHECKPOINTS,
+    "predictions",
+    "metrics.json",
+    "events.jsonl",
+    "report.html",
+)
+"""What belongs to a run; ``overwrite`` removes these and nothing else."""
+
+
+def claim_run_folder(
+    folder: Path, config: RunConfig, *, resume: bool = False, overwrite: bool = False
+) -> None:
+    """Make ``folder`` this run's, and write the resolved config into it.
+
+    Args:
+        folder: may be missing or empty.
+        config: what is written to ``config.yaml``.
+        resume: go on with the run that is there; half-written checkpoints are removed.
+        overwrite: remove the run that is there. Files that no run writes are left alone.
+
+    Raises:
+        RunError: the folder holds something and neither option was given, both were given, there
+            is nothing to resume, or it cannot be written.
+    """
+    if resume and overwrite:
+        raise RunError("--resume and --overwrite contradict each other: choose one.")
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"the run folder {folder} is a file. Choose another with -o.")
+    occupied = folder.is_dir() and any(folder.iterdir())
+    if resume and not occupied:
+        raise RunError(f"there is no run in {folder} to resume. Leave --resume out to start one.")
+    if occupied and not (resume or overwrite):
+        raise RunError(
+            f"the run folder {folder} exists and is not empty. Give --resume to go on with it, "
+            "--overwrite to replace it, or another folder with -o."
+        )
+    try:
+        if overwrite:
+            for name in RUN_ENTRIES:
+                discard(folder / name)
+        folder.mkdir(parents=True, exist_ok=True)
+        CheckpointStore(folder).clean()
+        write_text(folder / CONFIG_NAME, dump_config(config))
+    except OSError as error:
+        raise RunError(
+            f"cannot write in the run folder {folder}: {error.strerror or error}. "
+            "Make room or mend its permissions, or choose another with -o."
+        ) from error

@@ -1,0 +1,232 @@
+"""A run's training: builds the parts, claims the folder, resumes or begins, runs the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t4spp.components import Backbone
+from t4spp.config import RunConfig
+from t4spp.data.conversations import ConversationBuilder
+from t4spp.data.order import GlobalOrder, num_micro_batches
+from t4spp.errors import BackboneError, ConfigError, RunError
+from t4spp.plugins import Catalogue
+from t4spp.schemes.base import Scheme
+from t4spp.training.batches import StepBatches
+from t4spp.training.folders import claim_run_folder
+from t4spp.training.learner import make_learner
+from t4spp.training.loop import Evaluate, Follower, Loop, TrainSummary
+from t4spp.training.lora import require_model
+from t4spp.training.processes import deterministic_on_cpu, make_accelerator, on_main
+from t4spp.training.saving import RunState, binding_config
+from t4spp.types import Sample
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+__all__ = ["Evaluate", "Follower", "TrainSummary", "Trainer"]
+
+
+class Trainer:
+    """Trains one run.
+
+    Attributes:
+        accelerator: place and device; made when the trainer is.
+        scheme: what writes the answers.
+        backbone: loaded; after :meth:`train` its model carries the trained weights.
+        samples: the training split, as capped by the config.
+        builder: makes the conversations, counts what cannot be written.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        catalogue: Catalogue,
+        run_folder: Path,
+        *,
+        scheme: Scheme | None = None,
+        backbone: Backbone | None = None,
+        samples: Sequence[Sample] | None = None,
+    ) -> None:
+        """Build and check every part; nothing is written to disk.
+
+        Args:
+            config: the resolved config.
+            catalogue: what builds the components that are not passed in.
+            run_folder: where the run lies or will lie.
+            scheme: a scheme that is built already.
+            backbone: a backbone that is built and loaded already, with no adapter in it.
+            samples: the training samples, when the caller has them.
+
+        Raises:
+            T4sppError: a component cannot be built, has no model, or the recipe no samples.
+        """
+        training = config.training
+        if training.mode == "none":
+            raise ConfigError(
+                "training.mode is 'none': there is nothing to train. Set training.mode to lora or "
+                "full, and training.steps."
+            )
+        self.config = config
+        self.run_folder = run_folder
+        self.accelerator: Accelerator = make_accelerator(training.precision, self._num_micro)
+        self._check_sharding()
+        self._seed_run()
+        self.scheme: Scheme = scheme or catalogue.build(
+            "scheme", config.scheme.name, config.scheme.params, "scheme"
+        )
+        self.samples = self._read_samples(catalogue) if samples is None else samples
+        if not len(self.samples):
+            raise RunError(
+                f"the split {config.data.train_split!r} of recipe {config.data.recipe.name!r} "
+                "holds no samples. Choose another data.train_split."
+            )
+        self.backbone: Backbone = backbone or self._load_backbone(catalogue)
+        require_model(self.backbone)
+        self.backbone_fingerprint = self.backbone.fingerprint()
+        self.builder = ConversationBuilder(self.scheme, config.data.templates, config.seed)
+        self._claimed = False
+        self._resume = False
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks to people."""
+        return bool(self.accelerator.is_main_process)
+
+    def claim(self, *, resume: bool = False, overwrite: bool = False) -> None:
+        """Make the run folder this run's; see :func:`t4spp.training.folders.claim_run_folder`.
+
+        Raises:
+            RunError: it is not to be had.
+        """
+        on_main(
+            self.accelerator,
+            lambda: claim_run_folder(
+                self.run_folder, self.config, resume=resume, overwrite=overwrite
+            ),
+        )
+        self._claimed = True
+        self._resume = resume
+
+    def train(
+        self, *, evaluate: Evaluate | None = None, follower: Follower | None = None
+    ) -> TrainSummary:
+        """Train to the last step; claims the folder as a new run unless it is claimed already.
+
+        Args:
+            evaluate: called every ``training.evaluate_every`` steps.
+            follower: told on the main process what happens.
+
+        Raises:
+            RunError: the folder cannot be claimed or written, the checkpoint to resume is foreign
+                or damaged, no sample fits, or the loss is no longer finite.
+        """
+        if not self._claimed:
+            self.claim()
+        batches = self._batches()
+        filler = batches.first_usable()
+        learner = make_learner(
+            self.accelerator,
+            self.config,
+            self.scheme,
+            self.backbone,
+            self.backbone_fingerprint,
+            filler,
+        )
+        state = RunState(
+            run_folder=self.run_folder,
+            learner=learner,
+            scheme=self.scheme.fingerprint(),
+            backbone=self.backbone_fingerprint,
+            binding=binding_config(self.config, len(self.samples)),
+        )
+        start = state.restore() if self._resume else None
+        if start is not None and follower is not None and self.is_main:
+            follower.note("resumed", resumed_from=start)
+        loop = Loop(
+            config=self.config,
+            backbone=self.backbone,
+            learner=learner,
+            state=state,
+            batches=batches,
+            filler=filler,
+            evaluate=evaluate,
+            follower=follower if self.is_main else None,
+        )
+        with deterministic_on_cpu(self.accelerator):
+            summary = loop.run(start)
+        learner.finish()
+        return summary
+
+    def _num_micro(self, num_processes: int) -> int:
+        training = self.config.training
+        return num_micro_batches(training.batch_size, num_processes, training.micro_batch_size)
+
+    def _batches(self) -> StepBatches:
+        training = self.config.training
+        num_processes = self.accelerator.num_processes
+        return StepBatches(
+            samples=self.samples,
+            builder=self.builder,
+            backbone=self.backbone,
+            order=GlobalOrder(len(self.samples), training.batch_size, self.config.seed),
+            rank=self.accelerator.process_index,
+            num_processes=num_processes,
+            micro_batch_size=training.micro_batch_size or -(-training.batch_size // num_processes),
+            num_micro_batches=self._num_micro(num_processes),
+            max_length=self.config.data.max_length,
+            num_steps=training.steps,
+        )
+
+    def _check_sharding(self) -> None:
+        from accelerate.utils import DistributedType
+
+        sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        if sharded and self.config.training.evaluate_every is not None:
+            raise ConfigError(
+                "training.evaluate_every: FSDP leaves no process with whole weights to answer "
+                "with. Set it to null and evaluate after training, or launch with DDP."
+            )
+
+    def _seed_run(self) -> None:
+        from accelerate.utils import set_seed
+
+        set_seed(self.config.seed)
+
+    def _read_samples(self, catalogue: Catalogue) -> Sequence[Sample]:
+        data = self.config.data
+        recipe = catalogue.build("recipe", data.recipe.name, data.recipe.params, "data.recipe")
+        samples: Sequence[Sample] = recipe.samples(data.train_split)
+        if data.max_train_samples is None or data.max_train_samples >= len(samples):
+            return samples
+        return _First(samples, data.max_train_samples)
+
+    def _load_backbone(self, catalogue: Catalogue) -> Backbone:
+        chosen = self.config.backbone
+        backbone: Backbone = catalogue.build("backbone", chosen.name, chosen.params, "backbone")
+        backbone.load(self.scheme.special_tokens)
+        if backbone.model is None:
+            raise ConfigError(
+                f"the backbone {chosen.name!r} answers by itself and has no weights to train. "
+                "Set training.mode=none, or choose another backbone.name."
+            )
+        if backbone.tokenizer is None:
+            raise BackboneError(f"the backbone {chosen.name!r} made no tokenizer in load().")
+        return backbone
+
+
+class _First(Sequence[Sample]):
+    """The first samples of a split, read as they are asked for."""
+
+    def __init__(self, samples: Sequence[Sample], count: int) -> None:
+        self._samples = samples
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        return self._samples[index % self._count]
