@@ -1,0 +1,218 @@
+"""The best score that schemes can reach on a dataset, and what they cost, without a model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t4spp.cli.options import (
+    add_recipe_arguments,
+    add_scheme_argument,
+    catalogue_of,
+    print_json,
+    print_table,
+    recipe_of,
+    schemes_of,
+)
+from t4spp.errors import BackboneError, ConfigError, nearest
+from t4spp.plugins import Catalogue
+
+if TYPE_CHECKING:
+    from t4spp.evaluation.ceiling import CountTokens, SchemeCeiling
+    from t4spp.schemes.base import Scheme
+    from t4spp.types import Sample
+
+DEFAULT_BACKBONE = "nano"
+"""Whose tokenizer counts where none is named."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Recipe, schemes, tokenizer, split, limit."""
+    add_recipe_arguments(parser)
+    add_scheme_argument(parser, required=True)
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help=f"a folder with a tokenizer that transformers reads; without it, {DEFAULT_BACKBONE}'s",
+    )
+    add_split_arguments(parser)
+
+
+def add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--split`` and ``--limit``; read them with :func:`samples_of`."""
+    parser.add_argument("--split", help="a split of the recipe; without it, its first one")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="take the first N samples of the split only"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    from t4spp.cli.progress import progress_bar
+    from t4spp.evaluation.ceiling import Candidate, measure_ceiling
+
+    catalogue = catalogue_of(args)
+    chosen = schemes_of(args)
+    candidates = []
+    for component in chosen:
+        scheme = catalogue.build("scheme", component.name, component.params, "scheme.params")
+        count = token_counter(scheme, args.tokenizer, catalogue)
+        candidates.append(
+            Candidate(
+                name=component.name, params=component.params, scheme=scheme, count_tokens=count
+            )
+        )
+    samples = samples_of(args, catalogue)
+    with progress_bar(len(samples), "ceiling") as advance:
+
+        def followed() -> Iterator[Sample]:
+            for index in range(len(samples)):
+                yield samples[index]
+                advance(1)
+
+        ceiling = measure_ceiling(followed(), candidates)
+    if not ceiling.num_targets:
+        raise ConfigError(
+            f"recipe {args.recipe!r}: the {len(samples)} samples that were read hold no target. "
+            "Choose another --split, or a larger --limit."
+        )
+    if ceiling.num_empty:
+        print(f"{ceiling.num_empty} targets without a pixel are left out", file=sys.stderr)
+    for found in ceiling.schemes:
+        if found.refused:
+            print(
+                f"{found.name}: {found.refused} targets could not be written, they score 0",
+                file=sys.stderr,
+            )
+    if args.json:
+        print_json(
+            {
+                "recipe": args.recipe,
+                "num_targets": ceiling.num_targets,
+                "schemes": [_as_json(found) for found in ceiling.schemes],
+            }
+        )
+    else:
+        print(f"{args.recipe}: {ceiling.num_targets} targets, each alone")
+        print_table(
+            ["scheme", "mean IoU", "tokens", "p95", "lost", "encode us", "decode us"],
+            [_as_row(found) for found in ceiling.schemes],
+        )
+    return 0
+
+
+def samples_of(args: argparse.Namespace, catalogue: Catalogue) -> Sequence[Sample]:
+    """The samples that ``--recipe``, ``--param``, ``--split`` and ``--limit`` name.
+
+    Raises:
+        ConfigError: unknown split, or a limit that is not positive.
+    """
+    component = recipe_of(args)
+    if args.limit is not None and args.limit < 1:
+        raise ConfigError(f"--limit {args.limit}: expected at least 1")
+    recipe = catalogue.build("recipe", component.name, component.params, "recipe.params")
+    split = recipe.splits[0] if args.split is None else args.split
+    if split not in recipe.splits:
+        raise ConfigError(
+            f"--split {split}: recipe {component.name!r} has {', '.join(recipe.splits)}."
+            f"{nearest(split, recipe.splits)}"
+        )
+    samples: Sequence[Sample] = recipe.samples(split)
+    return samples if args.limit is None else _First(samples, args.limit)
+
+
+class _First(Sequence["Sample"]):
+    """The first items of a sequence, read when they are asked for."""
+
+    def __init__(self, inner: Sequence[Sample], limit: int) -> None:
+        self._inner = inner
+        self._length = min(limit, len(inner))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(self._length))]
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return self._inner[index % self._length]
+
+
+def token_counter(scheme: Scheme, folder: Path | None, catalogue: Catalogue) -> CountTokens:
+    """Counts a bare descriptor's tokens by a tokenizer that has learnt the scheme's.
+
+    Args:
+        scheme: whose tokens are learnt.
+        folder: a tokenizer's folder; None takes the default backbone's.
+        catalogue: where the backbone is found.
+
+    Raises:
+        ConfigError: the folder holds no tokenizer.
+        BackboneError: the default backbone has none.
+    """
+    from t4spp.schemes.tokens import count_tokens
+
+    if folder is not None:
+        tokenizer = _tokenizer_in(folder)
+        from tokenizers import AddedToken
+
+        tokenizer.add_tokens(
+            [AddedToken(token, special=True, normalized=False) for token in scheme.special_tokens]
+        )
+    else:
+        backbone = catalogue.build("backbone", DEFAULT_BACKBONE, {})
+        if hasattr(backbone, "load_tokenizer"):
+            tokenizer = backbone.load_tokenizer(scheme.special_tokens)
+        else:
+            backbone.load(scheme.special_tokens)
+            tokenizer = backbone.tokenizer
+        if tokenizer is None:
+            raise BackboneError(
+                f"backbone {DEFAULT_BACKBONE!r} has no tokenizer. Name one: --tokenizer DIR"
+            )
+    return lambda text: count_tokens(tokenizer, text)
+
+
+def _tokenizer_in(folder: Path) -> Any:
+    if not folder.is_dir():
+        raise ConfigError(f"--tokenizer {folder}: there is no such folder")
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"--tokenizer {folder}: no tokenizer that transformers can read ({reason}). "
+            "The folder must hold what save_pretrained wrote: tokenizer.json and its config."
+        ) from error
+
+
+def _as_json(found: SchemeCeiling) -> dict[str, Any]:
+    values: Mapping[str, Any] = asdict(found)
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in values.items()
+        if key != "refused"
+    }
+
+
+def _as_row(found: SchemeCeiling) -> list[str]:
+    params = ",".join(f"{key}={value}" for key, value in found.params.items())
+    return [
+        f"{found.name}:{params}" if params else found.name,
+        f"{found.mean_iou:.3f}",
+        f"{found.mean_tokens:.1f}",
+        f"{found.p95_tokens:.0f}",
+        f"{100 * found.lost:.1f} %",
+        f"{found.encode_us:.0f}",
+        f"{found.decode_us:.0f}",
+    ]

@@ -1,0 +1,159 @@
+"""Score a run: from its predictions where they are, generating them first where they are not.
+
+Rescoring needs no model: only the truth, the predictions and the refiner. A config file instead of
+a run's folder starts a run without training, with the backbone as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from t4spp.cli.options import add_set_argument, catalogue_of, print_json, print_table
+from t4spp.cli.progress import progress_bar
+from t4spp.errors import RunError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The run or config, the split, the protocols, and what to generate."""
+    parser.add_argument("target", metavar="RUN|CONFIG", help="a run's folder, or a config file")
+    add_set_argument(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="the run's folder, for a config; default runs/NAME"
+    )
+    parser.add_argument("--split", help="the recipe's split; default data.eval_split")
+    parser.add_argument(
+        "--protocol", action="append", metavar="NAME", help="native (default); may be repeated"
+    )
+    parser.add_argument(
+        "--generate", action="store_true", help="let the model answer, even if it has before"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with interrupted predictions")
+    parser.add_argument("--overwrite", action="store_true", help="replace predictions")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate where needed, score, print."""
+    from t4spp.evaluation.predictions import predictions_path
+    from t4spp.evaluation.run import metrics_path
+    from t4spp.training.processes import leave_processes
+
+    if args.resume and args.overwrite:
+        raise RunError("--resume and --overwrite contradict each other: choose one.")
+    experiment, folder = _open(args)
+    split = args.split or experiment.config.data.eval_split
+    path = predictions_path(folder, split)
+    wanted = args.generate or args.resume or args.overwrite or not path.is_file()
+    metrics = generate_and_score(
+        experiment,
+        folder,
+        split,
+        generate=wanted,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        protocols=args.protocol,
+    )
+    if os.environ.get("RANK", "0") == "0":
+        if args.json:
+            print_json(metrics)
+        else:
+            print_scores(metrics)
+            print(f"\nscores: {metrics_path(experiment, folder, split)}")
+    leave_processes()
+    return 0
+
+
+def generate_and_score(
+    experiment: Any,
+    folder: Path,
+    split: str,
+    *,
+    generate: bool,
+    resume: bool = False,
+    overwrite: bool = False,
+    protocols: list[str] | None = None,
+) -> dict[str, Any]:
+    """Generate (on request) and score a split, with progress bars."""
+    from t4spp.evaluation.run import evaluate_split, generate_split
+    from t4spp.evaluation.scores import check_protocols
+
+    check_protocols(protocols or experiment.config.evaluation.protocols)
+    number = len(experiment.samples(split))
+    if generate:
+        with progress_bar(number, f"answer {split}") as progress:
+            generate_split(
+                experiment, folder, split, resume=resume, overwrite=overwrite, progress=progress
+            )
+    with progress_bar(number, f"score {split}") as progress:
+        return evaluate_split(experiment, folder, split, protocols=protocols, progress=progress)
+
+
+def print_scores(metrics: dict[str, Any]) -> None:
+    """The scores as a table, and how the answers were read."""
+    rows = [
+        [protocol, name, _number(score["value"]), _interval(score)]
+        for protocol, scores in metrics["protocols"].items()
+        for name, score in scores.items()
+    ]
+    print_table(["protocol", "metric", "value", "95 % interval"], rows)
+    answers = metrics["answers"]
+    for tag, scores in answers["tags"].items():
+        shown = [
+            f"{name} {_number(scores[name]['value'])}"
+            for name in ("mean_iou", "n_acc")
+            if scores[name]["value"] is not None
+        ]
+        print(f"{tag} ({scores['num_samples']} prompts): {', '.join(shown)}")
+    print(
+        f"\n{metrics['num_samples']} prompts on {metrics['num_images']} pictures, "
+        f"{metrics['num_targets']} targets, {metrics['num_no_target']} without a target; answers "
+        f"ok {answers['ok']}, repaired {answers['repaired']}, invalid {answers['invalid']}"
+    )
+    for code, count in answers["problems"].items():
+        print(f"  {code}: {count['occurrences']} in {count['answers']} answers")
+    print(
+        f"tokens {_number(answers['tokens']['mean'], 1)} an answer "
+        f"(95th percentile {_number(answers['tokens']['p95'], 0)}), passes "
+        f"{_number(answers['passes']['mean'], 1)}, seconds {_number(answers['seconds']['mean'])}"
+    )
+
+
+def _open(args: argparse.Namespace) -> tuple[Any, Path]:
+    """The experiment and its folder, from a run's folder or from a config file."""
+    from t4spp.config import load_config
+    from t4spp.decoding.processes import Crew
+    from t4spp.evaluation.experiment import Experiment, open_experiment
+    from t4spp.training.folders import claim_run_folder
+
+    catalogue = catalogue_of(args)
+    target = Path(args.target)
+    if target.is_dir() or not target.exists():
+        if args.output is not None and target.is_dir():
+            raise RunError(
+                f"-o {args.output}: {target} is a run already and is scored in place. Leave -o out."
+            )
+        return open_experiment(target, catalogue, args.set), target
+    config = load_config(target, args.set, catalogue)
+    if config.training.mode != "none":
+        raise RunError(
+            f"{target} trains (training.mode: {config.training.mode}), and evaluate does not. Use "
+            "`t4spp run`, or --set training.mode=none to score the backbone as it is."
+        )
+    folder = Path(args.output) if args.output else Path("runs") / config.name
+    crew = Crew.current()
+    if crew.is_main:
+        claim_run_folder(folder, config, resume=args.resume, overwrite=args.overwrite)
+    crew.wait()
+    return Experiment(config=config, catalogue=catalogue), folder
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(score: dict[str, float | None]) -> str:
+    if score["low"] is None or score["high"] is None:
+        return "-"
+    return f"{score['low']:.3f} to {score['high']:.3f}"

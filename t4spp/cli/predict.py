@@ -1,0 +1,99 @@
+"""Segment pictures with a finished run.
+
+One picture and one prompt write OUT.png (the mask, 0 or 255; with several labels an indexed
+picture), OUT.overlay.png and OUT.json. A folder of pictures, or a file of prompts (one a line),
+write the same three for each pair into the folder OUT.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from t4spp.cli.options import add_set_argument, catalogue_of, print_json
+from t4spp.cli.progress import progress_bar
+from t4spp.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Pictures, prompts, the run and the output."""
+    parser.add_argument("picture", metavar="PICTURE|FOLDER", help="a picture, or a folder of them")
+    parser.add_argument(
+        "prompt", nargs="?", default="", help="what to find; or a text file with one prompt a line"
+    )
+    parser.add_argument("--run", required=True, metavar="DIR", help="a finished run's folder")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help="OUT.png, or a folder for several"
+    )
+    parser.add_argument(
+        "--prompts", metavar="FILE", help="a text file with one prompt a line, instead of a prompt"
+    )
+    parser.add_argument(
+        "--label", metavar="A,B,C", help="classes to tell apart; the prompt may then be left out"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    add_set_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan everything and refuse what is wrong, then load the run and segment."""
+    from t4spp.api import Segmenter, labels_asked
+    from t4spp.evaluation.experiment import open_experiment
+    from t4spp.pictures import read_upright
+    from t4spp.prediction_files import check_outputs, plan_jobs, write_outputs
+
+    # Whatever can be wrong is found before the run's weights are loaded, which takes long.
+    experiment = open_experiment(Path(args.run), catalogue_of(args), args.set)
+    labels = _labels(args.label)
+    jobs = plan_jobs(Path(args.picture), _prompts(args, bool(labels)), Path(args.output))
+    check_outputs(jobs, overwrite=args.overwrite)
+    for prompt in dict.fromkeys(job.prompt for job in jobs):
+        labels_asked(experiment.scheme, prompt, labels)
+    for picture in dict.fromkeys(job.picture for job in jobs):
+        read_upright(picture)
+    segmenter = Segmenter(experiment, experiment.trained_backbone(Path(args.run)))
+    written: list[dict[str, Any]] = []
+    with progress_bar(len(jobs), "segment") as progress:
+        for job in jobs:
+            segmentation = segmenter.segment(job.picture, job.prompt, labels)
+            written.append(write_outputs(job, segmentation))
+            progress(1)
+    if args.json:
+        print_json({"run": args.run, "predictions": written})
+    else:
+        for record in written:
+            parts = record["labels"].items()
+            areas = ", ".join(f"{name} {part['area']} px" for name, part in parts)
+            print(f"{record['mask']}: {record['status']}, {areas}")
+    return 0
+
+
+def _labels(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    labels = tuple(part.strip() for part in text.split(","))
+    if "" in labels:
+        raise ConfigError(f"--label {text}: expected names parted by commas, none of them empty")
+    return labels
+
+
+def _prompts(args: argparse.Namespace, has_labels: bool) -> list[str]:
+    """The prompts: the argument, or a file's lines."""
+    file = args.prompts
+    if file is not None and args.prompt:
+        raise ConfigError("give a prompt or --prompts FILE, not both")
+    if file is None and args.prompt and Path(args.prompt).is_file():
+        file = args.prompt
+    if file is None:
+        if not args.prompt.strip() and not has_labels:
+            raise ConfigError("no prompt. Say what to find, or name classes with --label a,b,c")
+        return [args.prompt.strip()]
+    try:
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the file of prompts {file} cannot be read: {error}") from error
+    prompts = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not prompts:
+        raise ConfigError(f"the file of prompts {file} holds none; write one prompt a line")
+    return prompts

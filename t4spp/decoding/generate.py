@@ -1,0 +1,170 @@
+"""From samples to predictions, in order, over as many processes as there are."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from t4spp.components import Backbone
+from t4spp.data.conversation import Conversation
+from t4spp.data.conversations import ConversationBuilder
+from t4spp.decoding.engine import (
+    Answer,
+    Engine,
+    EngineBatch,
+    GenerationSettings,
+    TokenBounds,
+    loaded,
+    plain_engine,
+)
+from t4spp.decoding.prediction import Prediction
+from t4spp.decoding.processes import Crew
+from t4spp.errors import RunError
+from t4spp.schemes.base import Scheme
+from t4spp.types import Sample
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int], object]
+"""Told how many prompts have just been answered, by all processes together."""
+
+
+def generate(
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    scheme: Scheme,
+    builder: ConversationBuilder,
+    settings: GenerationSettings,
+    progress: Progress | None = None,
+    *,
+    crew: Crew | None = None,
+    start: int = 0,
+    engine: Engine = plain_engine,
+) -> Iterator[Prediction]:
+    """Answer every sample, in order.
+
+    Samples are cut into chunks of ``settings.batch_size``, always at the same places; each
+    process takes every ``crew.size``-th chunk. So the batches, and with them the answers, do not
+    depend on the number of processes. Predictions come out on the main process only; the others
+    must exhaust the iterator too.
+
+    Args:
+        backbone: loaded, or one that answers by itself (``model is None``).
+        samples: what to answer.
+        scheme: bounds the answers' length.
+        builder: asks the questions.
+        settings: batch size, bounds, sampling.
+        progress: told after each round of chunks.
+        crew: the processes; None for the current ones.
+        start: samples before it are taken as answered; must lie on a chunk's edge.
+        engine: answers a batch of a backbone with a model.
+
+    Raises:
+        RunError: a prompt is longer than ``settings.max_length``.
+        RecipeError: a picture is missing or damaged.
+        ValueError: ``start`` lies inside a chunk.
+    """
+    crew = crew or Crew.current()
+    size = settings.batch_size
+    if start % size and start != len(samples):
+        raise ValueError(f"start {start} is not a multiple of the batch size {size}")
+    bounds = None
+    if backbone.model is not None:
+        bounds = TokenBounds(loaded(backbone)[1], scheme)
+    for first in range(start, len(samples), size * crew.size):
+        mine = first + crew.rank * size
+        # A process that is left without a chunk repeats the round's first one and drops it:
+        # sharded models need every process in every pass.
+        begin = mine if mine < len(samples) else first
+        chunk = [samples[i] for i in range(begin, min(begin + size, len(samples)))]
+        answered = _answer_chunk(backbone, chunk, begin, scheme, builder, settings, bounds, engine)
+        found = crew.gather(answered if begin == mine else [])
+        if crew.is_main:
+            yield from found
+        if progress is not None:
+            progress(len(found))
+
+
+def resume_point(num_done: int, num_samples: int, batch_size: int) -> int:
+    """Where to go on: the last chunk's edge that ``num_done`` answers reach.
+
+    A chunk that was cut is answered anew as a whole, so that a resumed run's batches are those
+    of an uninterrupted one.
+    """
+    return num_samples if num_done >= num_samples else num_done - num_done % batch_size
+
+
+def _answer_chunk(
+    backbone: Backbone,
+    chunk: Sequence[Sample],
+    position: int,
+    scheme: Scheme,
+    builder: ConversationBuilder,
+    settings: GenerationSettings,
+    bounds: TokenBounds | None,
+    engine: Engine,
+) -> list[Prediction]:
+    began = time.perf_counter()
+    if bounds is None:
+        texts = backbone.answer(chunk, scheme)
+        answers = [_own_answer(backbone, text) for text in texts]
+    else:
+        labels = [tuple(sample.labels) or None for sample in chunk]
+        batch = EngineBatch(
+            conversations=[_ask(builder, sample) for sample in chunk],
+            labels=labels,
+            max_new_tokens=settings.max_new_tokens or max(map(bounds.of, labels)),
+            seed=_batch_seed(settings.seed, position),
+        )
+        _refuse_too_long(backbone, batch, settings)
+        answers = engine(backbone, batch, scheme, settings)
+    if len(answers) != len(chunk):
+        raise RuntimeError(f"{len(answers)} answers to {len(chunk)} prompts")
+    seconds = (time.perf_counter() - began) / len(chunk)
+    return [
+        Prediction(
+            id=sample.id,
+            prompt=sample.prompt,
+            labels=tuple(sample.labels),
+            text=answer.text,
+            num_tokens=answer.num_tokens,
+            num_passes=answer.num_passes,
+            seconds=round(seconds, 6),
+        )
+        for sample, answer in zip(chunk, answers, strict=True)
+    ]
+
+
+def _own_answer(backbone: Backbone, text: str) -> Answer:
+    """An answer of a backbone without a model: no pass; tokens where it has a tokenizer."""
+    tokens = None
+    if backbone.tokenizer is not None:
+        tokens = len(backbone.tokenizer(text, add_special_tokens=False).input_ids) + 1
+    return Answer(text=text, num_tokens=tokens, num_passes=0)
+
+
+def _ask(builder: ConversationBuilder, sample: Sample) -> Conversation:
+    conversation = builder.build(sample, training=False)
+    if conversation is None:
+        raise RuntimeError(f"no question could be built for the sample {sample.id!r}")
+    return conversation
+
+
+def _refuse_too_long(backbone: Backbone, batch: EngineBatch, settings: GenerationSettings) -> None:
+    if settings.max_length is None or backbone.tokenizer is None:
+        return
+    for conversation in batch.conversations:
+        words = len(backbone.tokenizer(conversation.question).input_ids)
+        length = words + backbone.num_image_tokens(conversation.size)
+        if length > settings.max_length:
+            raise RunError(
+                f"the prompt of the sample {conversation.id!r} takes {length} tokens, image "
+                f"tokens counted; data.max_length is {settings.max_length}. Raise data.max_length."
+            )
+
+
+def _batch_seed(seed: int, position: int) -> int:
+    digest = hashlib.sha256(f"{seed}:{position}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")

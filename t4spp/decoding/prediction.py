@@ -1,0 +1,28 @@
+"""One answer to one prompt, as it is kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a backbone answered to one prompt.
+
+    Attributes:
+        id: the sample's id.
+        prompt: the sample's bare phrase.
+        labels: the labels that were asked for.
+        text: the raw answer; special tokens stand in it, end and padding tokens do not.
+        num_tokens: answer tokens, the end token counted; None when nothing tokenised it.
+        num_passes: forward passes of the model, the prompt's pass counted.
+        seconds: wall time of its batch over the batch's size.
+    """
+
+    id: str
+    prompt: str
+    labels: tuple[str, ...]
+    text: str
+    num_tokens: int | None
+    num_passes: int
+    seconds: float

@@ -1,0 +1,95 @@
+"""Bootstrap intervals over images for scores that are ratios of sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_RESAMPLES_AT_ONCE = 64
+"""Resamples drawn in one array, so that memory stays flat for large splits."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Terms:
+    """A score as ``sum(numerator) / sum(denominator)`` over rows.
+
+    Attributes:
+        numerator: float64[N].
+        denominator: float64[N]; 0 for a row that the score leaves out.
+    """
+
+    numerator: npt.NDArray[np.float64]
+    denominator: npt.NDArray[np.float64]
+
+    def value(self) -> float:
+        """The score over all rows; NaN when no row counts."""
+        total = float(self.denominator.sum())
+        return float(self.numerator.sum()) / total if total > 0 else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Ends of a confidence interval; NaN where no resample defines the score."""
+
+    low: float
+    high: float
+
+
+def bootstrap_intervals(
+    image_ids: Sequence[str],
+    terms: Mapping[str, Terms],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Percentile intervals of several scores under one resampling of whole images.
+
+    Rows of one image are drawn together, because they are not independent of each other. All
+    scores see the same resamples, so their intervals may be compared.
+
+    Args:
+        image_ids: the image of each of the N rows.
+        terms: the scores, each with N rows.
+        resamples: number of resamples of images, with replacement; 0 gives NaN intervals.
+        confidence: share of resamples inside the interval.
+        seed: of the resampling; equal seeds give equal intervals.
+
+    Returns:
+        An interval a score. A resample in which a score has no row is left out of it.
+    """
+    names = list(terms)
+    if not len(image_ids) or not names or resamples <= 0:
+        return {name: Interval(low=float("nan"), high=float("nan")) for name in names}
+    _, images = np.unique(np.asarray(image_ids, dtype=np.str_), return_inverse=True)
+    num_images = int(images.max()) + 1
+    sums = np.empty((num_images, 2 * len(names)))
+    for position, name in enumerate(names):
+        term = terms[name]
+        sums[:, 2 * position] = np.bincount(images, term.numerator, num_images)
+        sums[:, 2 * position + 1] = np.bincount(images, term.denominator, num_images)
+
+    rng = np.random.default_rng(seed)
+    draws = np.empty((resamples, 2 * len(names)))
+    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
+        count = min(_RESAMPLES_AT_ONCE, resamples - start)
+        picks = rng.integers(0, num_images, (count, num_images))
+        picks += np.arange(count)[:, None] * num_images
+        times = np.bincount(picks.ravel(), minlength=count * num_images)
+        draws[start : start + count] = times.reshape(count, num_images) @ sums
+
+    tail = 100 * (1 - confidence) / 2
+    intervals: dict[str, Interval] = {}
+    for position, name in enumerate(names):
+        numerator, denominator = draws[:, 2 * position], draws[:, 2 * position + 1]
+        counted = denominator > 0
+        if not counted.any():
+            intervals[name] = Interval(low=float("nan"), high=float("nan"))
+            continue
+        values = numerator[counted] / denominator[counted]
+        low, high = np.percentile(values, [tail, 100 - tail])
+        intervals[name] = Interval(low=float(low), high=float(high))
+    return intervals

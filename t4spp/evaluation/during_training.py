@@ -1,0 +1,50 @@
+"""Scoring a model while it trains; nothing is written to disk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from t4spp.components import Backbone
+from t4spp.decoding.engine import Engine, plain_engine
+from t4spp.decoding.generate import generate
+from t4spp.decoding.processes import Crew
+from t4spp.evaluation.experiment import Experiment, Head
+from t4spp.evaluation.run import score_answers, summarise
+
+
+class TrainingEvaluator:
+    """Answers and scores the first ``training.eval_samples`` of the scored split.
+
+    The trainer calls it on every process, every ``training.evaluate_every`` steps. It stops
+    nothing and writes nothing: what it returns goes to the trackers.
+    """
+
+    def __init__(self, experiment: Experiment, engine: Engine = plain_engine) -> None:
+        """Keep the experiment; the samples are read at the first call."""
+        self.experiment = experiment
+        self.engine = engine
+
+    def __call__(self, backbone: Backbone, step: int) -> dict[str, Any]:
+        """The content of a ``metrics.json`` after ``step`` steps, without intervals."""
+        config = self.experiment.config
+        crew = Crew.current()
+        whole = self.experiment.samples(config.data.eval_split)
+        samples = Head(whole, min(config.training.eval_samples, len(whole)))
+        answers = generate(
+            backbone,
+            samples,
+            self.experiment.scheme,
+            self.experiment.builder(),
+            self.experiment.settings(),
+            crew=crew,
+            engine=self.engine,
+        )
+        predictions = crew.share(list(answers))
+        scored = score_answers(
+            samples, predictions, self.experiment.scheme, self.experiment.refiner, crew=crew
+        )
+        protocols = config.evaluation.protocols
+        return {
+            "step": step,
+            **summarise(scored, protocols, crew=crew, resamples=0, seed=config.seed),
+        }

@@ -1,0 +1,213 @@
+"""An experiment as its config describes it: builds its parts when they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from t4spp.components import Backbone, Recipe, Refiner
+from t4spp.config import RunConfig, load_config
+from t4spp.data.conversations import ConversationBuilder
+from t4spp.decoding.engine import GenerationSettings
+from t4spp.errors import RunError
+from t4spp.plugins import Catalogue
+from t4spp.schemes.base import Scheme
+from t4spp.training.checkpoints import CheckpointStore, load_checkpoint
+from t4spp.training.folders import CONFIG_NAME
+from t4spp.training.processes import runs_on_cpu
+from t4spp.types import Sample
+
+METRICS_NAME = "metrics.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A config, and the parts that it names, built on first use and kept.
+
+    Attributes:
+        config: the resolved config.
+        catalogue: the plugins.
+    """
+
+    config: RunConfig
+    catalogue: Catalogue
+
+    @cached_property
+    def scheme(self) -> Scheme:
+        """The descriptor scheme."""
+        part = self.config.scheme
+        scheme: Scheme = self.catalogue.build("scheme", part.name, part.params, "scheme.params")
+        return scheme
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The dataset."""
+        part = self.config.data.recipe
+        where = "data.recipe.params"
+        recipe: Recipe = self.catalogue.build("recipe", part.name, part.params, where)
+        return recipe
+
+    @cached_property
+    def refiner(self) -> Refiner:
+        """The refiner."""
+        part = self.config.refiner
+        refiner: Refiner = self.catalogue.build("refiner", part.name, part.params, "refiner.params")
+        return refiner
+
+    def new_backbone(self) -> Backbone:
+        """A backbone with its base weights and the scheme's tokens."""
+        part = self.config.backbone
+        where = "backbone.params"
+        backbone: Backbone = self.catalogue.build("backbone", part.name, part.params, where)
+        backbone.load(self.scheme.special_tokens)
+        return backbone
+
+    def checkpoint_name(self, run: Path) -> str:
+        """Name of the checkpoint that answers for ``run``; empty for the backbone's own weights.
+
+        Raises:
+            RunError: the config trains, and the run has no checkpoint.
+        """
+        training = self.config.training
+        if training.mode == "none":
+            return "" if training.init_from is None else str(training.init_from)
+        latest = CheckpointStore(run).latest()
+        if latest is None:
+            raise RunError(
+                f"{run} has no checkpoint, and its config trains (training.mode: "
+                f"{training.mode}). Train it first: t4spp train {run / CONFIG_NAME} -o {run} "
+                "--resume"
+            )
+        return latest.name
+
+    def trained_backbone(self, run: Path) -> Backbone:
+        """A backbone with the weights that ``run`` trained, on this process's device.
+
+        A run without training has the weights of ``training.init_from``, or the backbone's own.
+
+        Raises:
+            RunError: there is no checkpoint, or it belongs to another backbone or scheme.
+        """
+        checkpoint = self.checkpoint_name(run)
+        backbone = self.new_backbone()
+        if backbone.model is None:
+            return backbone
+        if checkpoint:
+            trains = self.config.training.mode != "none"
+            folder = CheckpointStore(run).folder / checkpoint if trains else Path(checkpoint)
+            load_checkpoint(backbone, folder, scheme=self.scheme.fingerprint(), merge=True)
+        backbone.model.to(own_device())
+        return backbone
+
+    def builder(self) -> ConversationBuilder:
+        """Asks the questions."""
+        data = self.config.data
+        return ConversationBuilder(self.scheme, data.templates, self.config.seed)
+
+    def settings(self) -> GenerationSettings:
+        """How answers are generated."""
+        generation = self.config.generation
+        return GenerationSettings(
+            batch_size=generation.batch_size,
+            max_new_tokens=generation.max_new_tokens,
+            temperature=generation.temperature,
+            max_length=self.config.data.max_length,
+            seed=self.config.seed,
+        )
+
+    def samples(self, split: str) -> Sequence[Sample]:
+        """The samples of a split that are scored: the first ``data.max_eval_samples``.
+
+        Raises:
+            RecipeError: unknown split, or files are missing.
+            RunError: the split has no samples.
+        """
+        samples = self.recipe.samples(split)
+        if not len(samples):
+            raise RunError(
+                f"the split {split!r} of the recipe {self.config.data.recipe.name!r} is empty, so "
+                "there is nothing to score. Choose another by data.eval_split or --split."
+            )
+        limit = self.config.data.max_eval_samples
+        return samples if limit is None or limit >= len(samples) else Head(samples, limit)
+
+    def answers_hash(self) -> str:
+        """16 hexadecimal digits over the parts of the config that shape answers.
+
+        Refiner, evaluation and tracking are not among them, nor is how many samples are scored:
+        predictions stay valid when those change.
+        """
+        config = self.config.model_dump(
+            mode="json", include={"seed", "scheme", "backbone", "data", "training", "generation"}
+        )
+        for key in ("max_eval_samples", "eval_split"):
+            del config["data"][key]
+        for key in ("evaluate_every", "eval_samples", "log_every", "save_every", "num_workers"):
+            del config["training"][key]
+        text = json.dumps(config, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Head(Sequence[Sample]):
+    """The first samples of a sequence, read when they are asked for."""
+
+    def __init__(self, samples: Sequence[Sample], length: int) -> None:
+        """Keep the first ``length`` of ``samples``."""
+        self._samples = samples
+        self._length = length
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        """One sample, or a list of several."""
+        if isinstance(index, slice):
+            return [self._samples[i] for i in range(*index.indices(self._length))]
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return self._samples[index % self._length]
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Each sample in turn."""
+        return (self._samples[i] for i in range(self._length))
+
+
+def own_device() -> Any:
+    """The torch device of this process: its GPU where there is one, else the CPU."""
+    import torch
+
+    if runs_on_cpu() or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's."""
+    return (folder / CONFIG_NAME).is_file()
+
+
+def open_experiment(run: Path, catalogue: Catalogue, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment that a run's folder holds.
+
+    Raises:
+        RunError: the folder is missing or is no run.
+        ConfigError: its config, or an override, is not valid with the installed plugins.
+    """
+    if not is_run(run):
+        what = "does not exist" if not run.exists() else f"is no run: it has no {CONFIG_NAME}"
+        raise RunError(f"{run} {what}. Name a folder that `t4spp train` or `t4spp run` wrote.")
+    config = load_config(run / CONFIG_NAME, overrides, catalogue)
+    return Experiment(config=config, catalogue=catalogue)

@@ -1,0 +1,163 @@
+"""What one answer scores: a row a (sample, label) pair and a row an answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from t4spp.decoding.prediction import Prediction
+from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Sample, Status
+
+_NO_BOX = Box(y0=0, x0=0, y1=0, x1=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairScore:
+    """One (sample, label): the union of its targets against the union of the regions bearing it.
+
+    Attributes:
+        position: of the sample in its split.
+        id: the sample's id.
+        image_id: its picture, which the bootstrap draws; the id where a recipe names none.
+        label: the label; empty for a no-target prompt that names none.
+        has_target: whether the truth has a pixel of this label.
+        intersection: pixels in both, ``ignore`` left out.
+        union: pixels in either, ``ignore`` left out.
+        predicted_area: predicted pixels, ``ignore`` left out.
+        predicted_box: box of the predicted mask, (0, 0, 0, 0) when empty.
+        true_box: box of the true mask, likewise.
+        status: of the answer.
+        tags: of the sample.
+    """
+
+    position: int
+    id: str
+    image_id: str
+    label: str
+    has_target: bool
+    intersection: int
+    union: int
+    predicted_area: int
+    predicted_box: Box
+    true_box: Box
+    status: Status
+    tags: tuple[str, ...]
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union; 1 where both masks are empty."""
+        return self.intersection / self.union if self.union else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerRow:
+    """One answer: how it was read and what it cost.
+
+    Attributes:
+        position: of the sample in its split.
+        id: the sample's id.
+        status: of the answer.
+        problems: how often each problem's code occurs in it.
+        unasked_labels: regions with a label that was not asked for (only where the prompt leaves
+            the labels open; otherwise decoding reports ``unknown-label``).
+        num_tokens: answer tokens; None when nothing tokenised it.
+        num_passes: forward passes.
+        seconds: wall time.
+    """
+
+    position: int
+    id: str
+    status: Status
+    problems: dict[str, int]
+    unasked_labels: int
+    num_tokens: int | None
+    num_passes: int
+    seconds: float
+
+
+def scored_labels(sample: Sample) -> tuple[str, ...]:
+    """The labels that a sample is scored on: those asked for, then the targets' others."""
+    labels = dict.fromkeys([*sample.labels, *(target.label for target in sample.targets)])
+    labels.pop(BACKGROUND, None)
+    return tuple(labels)
+
+
+def truth_of(sample: Sample, label: str) -> BoolMask:
+    """The union of a sample's targets of one label, bool[H, W]."""
+    mask = np.zeros(sample.size, dtype=np.bool_)
+    for target in sample.targets:
+        if target.label == label:
+            mask |= target.mask
+    return mask
+
+
+def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairScore]:
+    """Compare one decoded answer with the truth, at the picture's resolution.
+
+    A prompt that names no label and has no target is one pair with the label ``""``: every
+    region that it was answered with counts.
+    """
+    counted = None if sample.ignore is None else ~sample.ignore
+    pairs: list[PairScore] = []
+    for label in scored_labels(sample) or ("",):
+        truth = truth_of(sample, label)
+        predicted = decoded.union(label, sample.size) if label else _everything(decoded, sample)
+        has_target = bool(truth.any())
+        if counted is not None:
+            truth &= counted
+            predicted &= counted
+            if has_target and not truth.any():
+                continue  # every true pixel is ignored: neither a target nor its absence
+        intersection = int(np.count_nonzero(truth & predicted))
+        area, true_area = int(np.count_nonzero(predicted)), int(np.count_nonzero(truth))
+        pairs.append(
+            PairScore(
+                position=position,
+                id=sample.id,
+                image_id=sample.image_id or sample.id,
+                label=label,
+                has_target=has_target,
+                intersection=intersection,
+                union=area + true_area - intersection,
+                predicted_area=area,
+                predicted_box=Box.of_mask(predicted) or _NO_BOX,
+                true_box=Box.of_mask(truth) or _NO_BOX,
+                status=decoded.status,
+                tags=sample.tags,
+            )
+        )
+    return pairs
+
+
+def answer_row(
+    position: int, sample: Sample, prediction: Prediction, decoded: Decoded
+) -> AnswerRow:
+    """What an answer cost and how it was read."""
+    asked = scored_labels(sample)
+    unasked = [r for r in decoded.regions if r.label not in asked and r.label != BACKGROUND]
+    return AnswerRow(
+        position=position,
+        id=sample.id,
+        status=decoded.status,
+        problems=dict(Counter(problem.code for problem in decoded.problems)),
+        unasked_labels=len(unasked) if asked else 0,
+        num_tokens=prediction.num_tokens,
+        num_passes=prediction.num_passes,
+        seconds=prediction.seconds,
+    )
+
+
+def asked_labels(labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The labels that decoding admits; None where the prompt leaves them open."""
+    return tuple(labels) or None
+
+
+def _everything(decoded: Decoded, sample: Sample) -> BoolMask:
+    mask = np.zeros(sample.size, dtype=np.bool_)
+    for region in decoded.regions:
+        if region.label != BACKGROUND:
+            mask |= region.mask
+    return mask

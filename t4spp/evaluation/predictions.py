@@ -1,0 +1,234 @@
+"""Predictions on disk: one JSON line a prompt, in the split's order, and what made them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from t4spp.decoding.prediction import Prediction
+from t4spp.errors import RunError
+from t4spp.training.atomic import write_text
+from t4spp.types import Sample
+
+SCHEMA = 1
+"""Version of the prediction line and its meta file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionMeta:
+    """What made a file of predictions.
+
+    Attributes:
+        scheme: the scheme's fingerprint.
+        config_hash: of the config's parts that shape answers.
+        backbone: the backbone's fingerprint.
+        split: the recipe's split.
+        num_samples: how many lines the complete file has.
+        checkpoint: name of the checkpoint that answered; empty for the backbone's own weights.
+        schema: version of the line.
+    """
+
+    scheme: str
+    config_hash: str
+    backbone: str
+    split: str
+    num_samples: int
+    checkpoint: str = ""
+    schema: int = SCHEMA
+
+
+def predictions_path(run: Path, split: str) -> Path:
+    """Where a run keeps a split's predictions."""
+    return run / "predictions" / f"{split}.jsonl"
+
+
+def meta_path(predictions: Path) -> Path:
+    """The meta file beside a predictions file."""
+    return predictions.with_name(f"{predictions.stem}.meta.json")
+
+
+def scores_path(predictions: Path) -> Path:
+    """The per-sample scores beside a predictions file."""
+    return predictions.with_name(f"{predictions.stem}.scores.jsonl")
+
+
+def read_meta(path: Path) -> PredictionMeta:
+    """The meta of a predictions file.
+
+    Raises:
+        RunError: it is missing, damaged, or of another schema version.
+    """
+    meta_file = meta_path(path)
+    try:
+        values = json.loads(meta_file.read_text(encoding="utf-8"))
+        if values.get("schema") != SCHEMA:
+            raise RunError(
+                f"{meta_file}: schema version is {values.get('schema')!r}, this t4spp reads "
+                f"{SCHEMA}. Generate the predictions again with --overwrite."
+            )
+        return PredictionMeta(**values)
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{meta_file} is missing, so nobody knows which scheme wrote {path.name}. Generate "
+            "the predictions again with --overwrite."
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{meta_file} is damaged ({error}). Generate the predictions again with --overwrite."
+        ) from error
+
+
+def _parse_line(line: str, path: Path, number: int) -> Prediction:
+    try:
+        values: dict[str, Any] = json.loads(line)
+        values["labels"] = tuple(values["labels"])
+        return Prediction(**values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{path}, line {number}: not a prediction ({error}). Generate the predictions again "
+            "with --overwrite."
+        ) from error
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """All predictions of a file, in its order.
+
+    A last line without its newline was cut by an interruption and is left out.
+
+    Raises:
+        RunError: the file is missing, or a line is not a prediction.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} does not exist. Run t4spp evaluate with --generate first.")
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [_parse_line(line, path, number) for number, line in enumerate(lines[:-1], start=1)]
+
+
+def check_scheme(meta: PredictionMeta, fingerprint: str, path: Path) -> None:
+    """Refuse to read predictions that another scheme wrote.
+
+    Raises:
+        RunError: the fingerprints differ.
+    """
+    if meta.scheme != fingerprint:
+        raise RunError(
+            f"{path} was written with the scheme {meta.scheme}, the config says {fingerprint}. "
+            "Predictions can only be decoded by the scheme (name, version and every parameter) "
+            "that wrote them: evaluate with the run's own scheme, or run the new scheme into a "
+            "folder of its own (t4spp run CONFIG --set scheme.name=... -o DIR)."
+        )
+
+
+def match_samples(
+    predictions: Sequence[Prediction], samples: Sequence[Sample], path: Path
+) -> list[Prediction]:
+    """The prediction of each sample, in the samples' order.
+
+    Raises:
+        RunError: a sample has no prediction, or its prediction answers another prompt.
+    """
+    by_id = {prediction.id: prediction for prediction in predictions}
+    if len(by_id) != len(predictions):
+        raise RunError(
+            f"{path} answers some prompt twice ({len(predictions)} lines, {len(by_id)} ids). "
+            "Generate the predictions again with --overwrite."
+        )
+    matched: list[Prediction] = []
+    for position in range(len(samples)):
+        sample = samples[position]
+        prediction = by_id.get(sample.id)
+        if prediction is None:
+            raise RunError(
+                f"{path} has no answer for the sample {sample.id!r} (number {position + 1} of "
+                f"{len(samples)}; the file has {len(predictions)} answers). Finish it with "
+                "--generate --resume, or check that data.recipe is the one that was answered."
+            )
+        if prediction.prompt != sample.prompt:
+            raise RunError(
+                f"{path}: the answer {sample.id!r} is to the prompt {prediction.prompt!r}, the "
+                f"recipe now asks {sample.prompt!r}. The recipe has changed since: restore it, or "
+                "generate again with --generate --overwrite."
+            )
+        matched.append(prediction)
+    return matched
+
+
+class PredictionWriter:
+    """Appends predictions as they come, so that an interrupted generation can go on."""
+
+    def __init__(
+        self, path: Path, meta: PredictionMeta, *, resume: bool = False, overwrite: bool = False
+    ) -> None:
+        """Prepare the file; nothing is touched when a check fails.
+
+        Args:
+            path: the JSON Lines file.
+            meta: what is about to write it.
+            resume: keep what is there; ``done`` holds it.
+            overwrite: start anew.
+
+        Raises:
+            RunError: the file exists and neither is asked for, or what is there was made by
+                another scheme, config, backbone or split.
+        """
+        self.path = path
+        self.done: list[Prediction] = []
+        self._meta = meta
+        self._file: IO[str] | None = None
+        if not path.exists() or overwrite:
+            return
+        if not resume:
+            raise RunError(
+                f"{path} exists. Go on with it by --resume, or replace it by --overwrite."
+            )
+        found = read_meta(path)
+        check_scheme(found, meta.scheme, path)
+        for name, was in asdict(found).items():
+            now = getattr(meta, name)
+            if was != now and name != "num_samples":
+                raise RunError(
+                    f"{path} cannot be resumed: its {name} is {was}, this run's is {now}. "
+                    "Restore the config that it was begun with, or replace it by --overwrite."
+                )
+        self.done = read_predictions(path)
+
+    def keep(self, number: int) -> None:
+        """Forget the predictions after the first ``number`` that were found."""
+        self.done = self.done[:number]
+
+    def __enter__(self) -> PredictionWriter:
+        """Open the file with exactly the predictions in ``done``."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(
+            meta_path(self.path), json.dumps(asdict(self._meta), indent=2, sort_keys=True) + "\n"
+        )
+        write_text(self.path, "".join(_line(prediction) for prediction in self.done))
+        self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        return self
+
+    def write(self, prediction: Prediction) -> None:
+        """Append one prediction and flush it."""
+        if self._file is None:
+            raise RuntimeError("PredictionWriter.write outside its with block")
+        self._file.write(_line(prediction))
+        self._file.flush()
+        self.done.append(prediction)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _line(prediction: Prediction) -> str:
+    return json.dumps(asdict(prediction), ensure_ascii=False) + "\n"

@@ -1,0 +1,193 @@
+"""The content of ``metrics.json``: scores with intervals, how answers were read, what they cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from t4spp.decoding.processes import Crew
+from t4spp.errors import ConfigError, nearest
+from t4spp.evaluation.bootstrap import bootstrap_intervals
+from t4spp.evaluation.native import NativeProtocol
+from t4spp.evaluation.pairs import AnswerRow, PairScore
+
+SCHEMA = 1
+"""Version of ``metrics.json``."""
+NO_TARGET_TAG = "no-target"
+"""Tag that every sample without a target gets in the break-down."""
+
+PROTOCOLS: Mapping[str, type[NativeProtocol]] = {NativeProtocol.name: NativeProtocol}
+"""The protocols by name."""
+
+
+def check_protocols(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names.
+
+    Raises:
+        ConfigError: a name is unknown, or there is none.
+    """
+    for name in names:
+        if name not in PROTOCOLS:
+            raise ConfigError(
+                f"evaluation.protocols: unknown protocol {name!r}; valid: "
+                f"{', '.join(PROTOCOLS)}.{nearest(name, PROTOCOLS)}"
+            )
+    if not names:
+        raise ConfigError("evaluation.protocols is empty; valid: " + ", ".join(PROTOCOLS))
+    return tuple(names)
+
+
+def score_protocols(
+    names: Sequence[str],
+    mine: Sequence[PairScore],
+    everyone: Sequence[PairScore],
+    crew: Crew,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Every protocol's scores over all processes, with intervals.
+
+    Args:
+        names: protocols.
+        mine: this process's pairs; torchmetrics joins them with the other processes'.
+        everyone: all processes' pairs, in the split's order, for the intervals.
+        crew: the processes; all of them must call this.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    scored = {}
+    for name in names:
+        protocol = PROTOCOLS[name]()
+        protocol.update(mine, _device(crew))
+        scored[name] = _with_intervals(protocol, protocol.compute(), everyone, resamples, seed)
+    return scored
+
+
+def describe_answers(
+    rows: Sequence[AnswerRow],
+    pairs: Sequence[PairScore],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """How the answers were read and what they cost, and the ``native`` scores a tag.
+
+    Args:
+        rows: one a sample.
+        pairs: the scored pairs.
+        resamples: of the bootstrap of each tag's scores.
+        seed: of the bootstrap.
+    """
+    statuses = Counter(row.status for row in rows)
+    occurrences: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
+    for row in rows:
+        occurrences.update(row.problems)
+        answers.update(row.problems.keys())
+    tokens = [row.num_tokens for row in rows if row.num_tokens is not None]
+    return {
+        "num_answers": len(rows),
+        **{name: statuses[name] for name in ("ok", "repaired", "invalid")},
+        "shares": {
+            name: statuses[name] / len(rows) if rows else None
+            for name in ("ok", "repaired", "invalid")
+        },
+        "problems": {
+            code: {"answers": answers[code], "occurrences": number}
+            for code, number in sorted(occurrences.items(), key=lambda item: (-item[1], item[0]))
+        },
+        "unasked_labels": sum(row.unasked_labels for row in rows),
+        "tokens": {"mean": _mean(tokens), "p95": _percentile(tokens, 95)},
+        "passes": {"mean": _mean([row.num_passes for row in rows])},
+        "seconds": {"mean": _mean([row.seconds for row in rows])},
+        "tags": _by_tag(rows, pairs, resamples, seed),
+    }
+
+
+def score_lines(pairs: Sequence[PairScore]) -> str:
+    """JSON Lines, one a pair: what the report ranks its gallery by."""
+    return "".join(
+        json.dumps(
+            {
+                "id": pair.id,
+                "label": pair.label,
+                "iou": pair.iou,
+                "intersection": pair.intersection,
+                "union": pair.union,
+                "status": pair.status,
+                "has_target": pair.has_target,
+                "tags": list(pair.tags),
+            },
+            ensure_ascii=False,
+        )
+        + "\n"
+        for pair in pairs
+    )
+
+
+def _with_intervals(
+    protocol: NativeProtocol,
+    values: Mapping[str, float],
+    pairs: Sequence[PairScore],
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, float | None]]:
+    intervals = bootstrap_intervals(
+        [pair.image_id for pair in pairs], protocol.terms(pairs), resamples=resamples, seed=seed
+    )
+    return {
+        name: {
+            "value": _finite(value),
+            "low": _finite(intervals[name].low),
+            "high": _finite(intervals[name].high),
+        }
+        for name, value in values.items()
+    }
+
+
+def _by_tag(
+    rows: Sequence[AnswerRow], pairs: Sequence[PairScore], resamples: int, seed: int
+) -> dict[str, Any]:
+    tags = sorted({tag for pair in pairs for tag in pair.tags})
+    described: dict[str, Any] = {}
+    for tag in tags:
+        chosen = [pair for pair in pairs if tag in pair.tags]
+        positions = {pair.position for pair in chosen}
+        statuses = Counter(row.status for row in rows if row.position in positions)
+        protocol = NativeProtocol()
+        values = {name: term.value() for name, term in protocol.terms(chosen).items()}
+        described[tag] = {
+            "num_samples": len(positions),
+            "ok": statuses["ok"],
+            "repaired": statuses["repaired"],
+            "invalid": statuses["invalid"],
+            **_with_intervals(protocol, values, chosen, resamples, seed),
+        }
+    return described
+
+
+def _device(crew: Crew) -> Any:
+    """Where the processes' tensors can meet; None for a single process."""
+    if crew.size == 1:
+        return None
+    from accelerate import PartialState
+
+    return PartialState().device
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _percentile(values: Sequence[float], percent: float) -> float | None:
+    return float(np.percentile(values, percent)) if values else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,299 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from t4spp.cli import main
+from t4spp.components import Backbone
+from t4spp.config import load_config
+from t4spp.decoding.engine import Answer, EngineBatch, GenerationSettings, TokenBounds, read_answer
+from t4spp.decoding.generate import generate
+from t4spp.decoding.processes import Crew
+from t4spp.errors import RecipeError, RunError
+from t4spp.evaluation.during_training import TrainingEvaluator
+from t4spp.evaluation.experiment import Experiment, Head
+from t4spp.evaluation.run import generate_split
+from t4spp.plugins import load_catalogue
+
+PLUGIN = Path(__file__).resolve().parents[1] / "support_backbone.py"
+
+
+def _experiment(tmp_path, **sections):
+    config = {
+        "name": "tiny",
+        "scheme": {"name": "next-brick", "params": {"grid": 4}},
+        "backbone": {"name": "tiny-text"},
+        "data": {"recipe": {"name": "rectangles", "params": {"num_samples": 7}}},
+        "generation": {"batch_size": 2, "max_new_tokens": 9},
+        "evaluation": {"bootstrap": 10},
+        **sections,
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(config))
+    catalogue = load_catalogue(plugin_files=[PLUGIN])
+    return Experiment(config=load_config(path, (), catalogue), catalogue=catalogue)
+
+
+def _texts(path):
+    return [json.loads(line)["text"] for line in path.read_text().splitlines()]
+
+
+def _generate(experiment, backbone=None, crew=None, engine=None, **settings):
+    values = {"batch_size": 2, "max_new_tokens": 9, **settings}
+    options = {} if engine is None else {"engine": engine}
+    return list(
+        generate(
+            backbone or experiment.new_backbone(),
+            experiment.samples("val"),
+            experiment.scheme,
+            experiment.builder(),
+            GenerationSettings(**values),
+            crew=crew or Crew(),
+            **options,
+        )
+    )
+
+
+def test_predictions_come_in_the_samples_order_with_their_costs(tmp_path):
+    predictions = _generate(_experiment(tmp_path))
+    assert [prediction.id for prediction in predictions] == [f"r{i}" for i in range(7)]
+    for prediction in predictions:
+        assert 1 <= prediction.num_tokens <= 9
+        assert prediction.num_passes == prediction.num_tokens
+        assert prediction.seconds > 0
+
+
+def test_answers_do_not_depend_on_the_batch_they_are_padded_in(tmp_path):
+    experiment = _experiment(tmp_path)
+    backbone = experiment.new_backbone()
+    alone = [prediction.text for prediction in _generate(experiment, backbone, batch_size=1)]
+    assert [p.text for p in _generate(experiment, backbone, batch_size=5)] == alone
+
+
+def test_sampling_repeats_under_one_seed_and_differs_under_another(tmp_path):
+    experiment = _experiment(tmp_path)
+    backbone = experiment.new_backbone()
+
+    def texts(seed):
+        return [p.text for p in _generate(experiment, backbone, temperature=1.0, seed=seed)]
+
+    assert texts(1) == texts(1)
+    assert texts(1) != texts(2)
+
+
+def test_sampling_leaves_the_global_random_state_alone(tmp_path):
+    import torch
+
+    experiment = _experiment(tmp_path)
+    backbone = experiment.new_backbone()
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    _generate(experiment, backbone, temperature=1.0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_generation_leaves_the_models_mode_as_it_was(tmp_path):
+    experiment = _experiment(tmp_path)
+    backbone = experiment.new_backbone()
+    backbone.model.train()
+    _generate(experiment, backbone)
+    assert backbone.model.training
+
+
+def test_end_token_is_cut_and_counted_and_scheme_tokens_are_kept(tmp_path):
+    import torch
+
+    experiment = _experiment(tmp_path)
+    tokenizer = experiment.new_backbone().tokenizer
+    sample = experiment.samples("val")[0]
+    text = f"Here it is.\n<seg>{experiment.scheme.encode(sample.targets, sample.size)}</seg>"
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    answer = read_answer(torch.tensor([*ids, end, pad, pad]), tokenizer, [end])
+    assert answer == Answer(text=text, num_tokens=len(ids) + 1, num_passes=len(ids) + 1)
+    assert experiment.scheme.special_tokens[0].startswith("<|")
+    assert experiment.scheme.decode(answer.text, sample.size, sample.labels).status == "ok"
+
+
+def test_answer_without_an_end_token_is_taken_whole(tmp_path):
+    import torch
+
+    tokenizer = _experiment(tmp_path).new_backbone().tokenizer
+    ids = tokenizer("no end", add_special_tokens=False).input_ids
+    assert read_answer(torch.tensor(ids), tokenizer, [tokenizer.eos_token_id]).text == "no end"
+
+
+def test_bound_covers_every_whole_answer_of_the_truth(tmp_path):
+    experiment = _experiment(tmp_path)
+    tokenizer = experiment.new_backbone().tokenizer
+    bounds = TokenBounds(tokenizer, experiment.scheme)
+    builder = experiment.builder()
+    for sample in experiment.samples("val"):
+        answer = builder.build(sample, training=True).answer
+        assert len(tokenizer(answer).input_ids) + 1 <= bounds.of(sample.labels)
+
+
+def test_another_engine_replaces_the_plain_one(tmp_path):
+    experiment = _experiment(tmp_path)
+    seen = []
+
+    def engine(backbone, batch, scheme, settings):
+        assert isinstance(backbone, Backbone)
+        assert isinstance(batch, EngineBatch)
+        seen.append((batch.labels, batch.max_new_tokens))
+        return [Answer(text=c.id, num_tokens=2, num_passes=1) for c in batch.conversations]
+
+    predictions = _generate(experiment, engine=engine)
+    assert [prediction.text for prediction in predictions] == [f"r{i}" for i in range(7)]
+    assert seen[0] == ([("red box",), ("blue box",)], 9)
+
+
+class _Rank(Crew):
+    """One of several processes, without the others: it keeps what it answered."""
+
+    is_main = True
+
+    def gather(self, items):
+        return list(items)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_shares_of_several_processes_make_up_the_whole_without_repeats(tmp_path, size):
+    experiment = _experiment(tmp_path)
+    backbone = experiment.new_backbone()
+    whole = [prediction.text for prediction in _generate(experiment, backbone)]
+    found = {}
+    for rank in range(size):
+        for prediction in _generate(experiment, backbone, crew=_Rank(rank=rank, size=size)):
+            assert prediction.id not in found
+            found[prediction.id] = prediction.text
+    assert [found[f"r{i}"] for i in range(7)] == whole
+
+
+def test_interrupted_generation_resumes_to_the_same_file(tmp_path):
+    experiment = _experiment(tmp_path)
+    whole = generate_split(experiment, tmp_path / "whole", "val")
+    run = tmp_path / "run"
+
+    def stop(number):
+        stop.answered += number
+        if stop.answered >= 4:
+            raise KeyboardInterrupt
+
+    stop.answered = 0
+    with pytest.raises(KeyboardInterrupt):
+        generate_split(experiment, run, "val", progress=stop)
+    path = run / "predictions" / "val.jsonl"
+    assert _texts(path) == _texts(whole)[:4]
+    path.write_bytes(path.read_bytes()[:-7])
+    told = []
+    generate_split(experiment, run, "val", resume=True, progress=told.append)
+    assert told == [2, 2, 2, 1]
+    assert _texts(path) == _texts(whole)
+
+
+def test_resuming_finished_predictions_loads_no_weights(tmp_path, monkeypatch):
+    experiment = _experiment(tmp_path)
+    generate_split(experiment, tmp_path, "val")
+    monkeypatch.setattr(Experiment, "new_backbone", None)
+    generate_split(experiment, tmp_path, "val", resume=True)
+
+
+def test_unreadable_picture_is_named_and_earlier_answers_are_kept(tmp_path):
+    recipe = {"name": "rectangles", "params": {"num_samples": 7, "broken": 5}}
+    experiment = _experiment(tmp_path, data={"recipe": recipe})
+    with pytest.raises(RecipeError, match="picture 5 is truncated"):
+        generate_split(experiment, tmp_path, "val")
+    assert len(_texts(tmp_path / "predictions" / "val.jsonl")) == 4
+
+
+def test_prompt_longer_than_max_length_is_an_error_that_says_so(tmp_path):
+    data = {"recipe": {"name": "rectangles"}, "max_length": 16}
+    with pytest.raises(RunError, match=r"data\.max_length is 16"):
+        generate_split(_experiment(tmp_path, data=data), tmp_path, "val")
+
+
+def test_run_that_should_be_trained_and_is_not_says_how(tmp_path):
+    training = {"mode": "full", "steps": 2, "batch_size": 2}
+    with pytest.raises(RunError, match="t4spp train"):
+        generate_split(_experiment(tmp_path, training=training), tmp_path, "val")
+
+
+def test_evaluation_during_training_scores_the_first_samples_and_writes_nothing(tmp_path):
+    training = {"mode": "full", "steps": 2, "batch_size": 2, "eval_samples": 3}
+    experiment = _experiment(tmp_path, training=training)
+    before = sorted(tmp_path.iterdir())
+    metrics = TrainingEvaluator(experiment)(experiment.new_backbone(), 5)
+    assert (metrics["step"], metrics["num_samples"]) == (5, 3)
+    assert metrics["protocols"]["native"]["mean_iou"]["value"] is not None
+    assert metrics["protocols"]["native"]["mean_iou"]["low"] is None
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_head_is_the_first_samples_read_lazily():
+    class Lazy:
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            return index
+
+    head = Head(Lazy(), 3)
+    assert (len(head), list(head), head[-1], list(head[1:])) == (3, [0, 1, 2], 2, [1, 2])
+    with pytest.raises(IndexError):
+        head[3]
+
+
+def test_one_command_trains_answers_scores_and_reports(tmp_path, capsys):
+    training = {"mode": "lora", "steps": 3, "batch_size": 4, "evaluate_every": 2, "eval_samples": 2}
+    _experiment(tmp_path, training=training)
+    arguments = ["run", str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "run")]
+    arguments += ["--plugin-file", str(PLUGIN), "--json"]
+    assert main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["training"]["steps"] == 3
+    assert result["metrics"]["num_samples"] == 7
+    assert result["metrics"]["checkpoint"] == "step-00000003"
+    assert Path(result["report"]).is_file()
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "run/events.jsonl").open()]
+    assert kinds.count("eval") >= 2
+    assert main(arguments) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    before = _texts(tmp_path / "run/predictions/val.jsonl")
+    assert main([*arguments, "--resume"]) == 0
+    assert _texts(tmp_path / "run/predictions/val.jsonl") == before
+    # Scores need neither the checkpoint nor the backbone.
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert main(["evaluate", str(tmp_path / "run"), "--plugin-file", str(PLUGIN)]) == 0
+
+
+@pytest.mark.slow
+def test_two_processes_generate_and_score_exactly_what_one_does(tmp_path, project):
+    _experiment(tmp_path)
+    runs = []
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    for number, launch in enumerate([[], launcher]):
+        run = tmp_path / f"run{number}"
+        command = [sys.executable, *launch, "-m", "t4spp", "evaluate", str(tmp_path / "tiny.yaml")]
+        finished = subprocess.run(
+            [*command, "-o", str(run), "--plugin-file", str(PLUGIN)],
+            cwd=project,
+            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stderr[-3000:]
+        runs.append(run)
+    texts = [_texts(run / "predictions" / "val.jsonl") for run in runs]
+    assert texts[0] == texts[1]
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    for found in metrics:
+        del found["answers"]["seconds"]
+    assert metrics[0] == metrics[1]
