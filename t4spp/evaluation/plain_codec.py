@@ -23,6 +23,8 @@ from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Region, Target
 Rows = list[list[bool]]
 Areas = list[list[int]]
 
+_ROUNDING = 1e-9
+
 _RUN = re.compile(r"(.+) \*([1-9][0-9]{0,5})", re.DOTALL)
 _HEAD = re.compile(r"([^<|]+)<\|loc(\d+)\|><\|loc(\d+)\|><\|loc(\d+)\|><\|loc(\d+)\|>")
 _BRICK = re.compile(r"<\|(bg|fg)([1-9][0-9]{0,5})\|>")
@@ -386,10 +388,10 @@ class PlainNextBrick(NextBrick):
                 value = (above[left] * (1 - part) + above[right] * part) * (1 - down)
                 value += (below[left] * (1 - part) + below[right] * part) * down
                 soft[y][x] = value
-                mask[y][x] = value >= 0.5
+                mask[y][x] = value >= 0.5 - _ROUNDING
                 peak = max(peak, value)
         if peak > 0 and not any(True in line for line in mask):
-            mask = [[value == peak for value in line] for line in soft]
+            mask = [[value >= peak - _ROUNDING for value in line] for line in soft]
         elif peak == 0:
             for r, line in enumerate(cells):
                 if True in line:

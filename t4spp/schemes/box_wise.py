@@ -1,0 +1,229 @@
+"""Box-wise schemes: per region a label, a bounding box, and a grid of cells inside the box.
+
+Legend: ``H, W`` pixels of the picture, ``R, C`` grid rows and columns inside the box.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from t4spp.errors import SchemeError
+from t4spp.schemes.base import Scheme
+from t4spp.schemes.grid import (
+    Downsample,
+    GridParams,
+    Upsample,
+    check_canvas,
+    coverage,
+    sample,
+    spread,
+    visible_mask,
+)
+from t4spp.schemes.labels import admitted_labels, check_label, label_fault
+from t4spp.schemes.parsing import Notes, blocks, shorten
+from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Region, Target
+
+STEPS = 1000
+"""Coordinate steps an axis."""
+
+HEADER = re.compile(r"([^|]*)\|[ \t]*([0-9]+)[ ,]+([0-9]+)[ ,]+([0-9]+)[ ,]+([0-9]+)")
+"""A label and its box in digits, as ``label| y0 x0 y1 x1``."""
+
+NUMBER = "NUMBER: /0|[1-9][0-9]{0,2}/"
+"""The grammar's terminal of one coordinate in digits."""
+
+Steps = tuple[int, int, int, int]
+"""(y0, x0, y1, x1) in steps 0..999, the far edges inclusive."""
+
+
+class BoxParams(GridParams):
+    """Parameters of the box-wise schemes."""
+
+    downsample: Downsample = "majority"
+    keep_small: bool = True
+    upsample: Upsample = "bilinear"
+    max_regions: Annotated[int, Field(ge=1, le=1024, strict=True)] = 16
+    """Regions that one descriptor may hold."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Written:
+    """One region as it stands in the text: label, box in steps, cells bool[R, C]."""
+
+    label: str
+    steps: Steps
+    cells: BoolMask
+
+
+def edge_steps(near: int, far: int, size: int) -> tuple[int, int]:
+    """A half-open pixel interval to steps: floor(1000 near / size), ceil(1000 far / size) - 1."""
+    return STEPS * near // size, -(-STEPS * far // size) - 1
+
+
+def edge_pixels(near: int, far: int, size: int) -> tuple[int, int]:
+    """Steps to the half-open pixel interval inside them; at least one pixel, any order.
+
+    Exact for what :func:`edge_steps` writes up to 1000 pixels; beyond, never smaller than what
+    was written and at most ``size / 1000`` pixels wider at each edge.
+    """
+    near, far = min(near, far), max(near, far)
+    low = -(-near * size // STEPS)
+    high = (far + 1) * size // STEPS
+    if high <= low:
+        low = min(near * size // STEPS, size - 1)
+        high = low + 1
+    return low, high
+
+
+def box_steps(box: Box, size: tuple[int, int]) -> Steps:
+    """A pixel box as steps."""
+    y0, y1 = edge_steps(box.y0, box.y1, size[0])
+    x0, x1 = edge_steps(box.x0, box.x1, size[1])
+    return y0, x0, y1, x1
+
+
+def box_pixels(steps: Steps, size: tuple[int, int]) -> Box:
+    """Steps as a pixel box of at least one pixel; swapped corners are sorted."""
+    y0, y1 = edge_pixels(steps[0], steps[2], size[0])
+    x0, x1 = edge_pixels(steps[1], steps[3], size[1])
+    return Box(y0=y0, x0=x0, y1=y1, x1=x1)
+
+
+class BoxWise(Scheme):
+    """What all box-wise schemes share: everything but how a region is spelt."""
+
+    params: BoxParams
+
+    def __init__(self, params: BoxParams) -> None:
+        """Keep the parameters."""
+        super().__init__(params)
+        self.params = params
+        self.shape = params.shape
+
+    @abstractmethod
+    def _spell(self, written: Written) -> str:
+        """One region as text."""
+
+    @abstractmethod
+    def _read(self, text: str, notes: Notes) -> Iterator[Written]:
+        """The regions of one block; sets ``notes.read_something``, lists problems."""
+
+    def encode(
+        self,
+        targets: Sequence[Target],
+        size: tuple[int, int],
+        ignore: BoolMask | None = None,
+    ) -> str:
+        """The bare descriptor; ``others`` when there is nothing to write."""
+        return self._join([self._spell(w) for w in self._written(targets, size, ignore)])
+
+    def _join(self, regions: list[str]) -> str:
+        return "".join(regions) or BACKGROUND
+
+    def quantize(
+        self,
+        targets: Sequence[Target],
+        size: tuple[int, int],
+        ignore: BoolMask | None = None,
+    ) -> tuple[Region, ...]:
+        """What the grid in the box keeps of each target."""
+        return tuple(self._region(w, size) for w in self._written(targets, size, ignore))
+
+    def decode(
+        self,
+        text: str,
+        size: tuple[int, int],
+        labels: Sequence[str] | None = None,
+    ) -> Decoded:
+        """Read a bare descriptor or a whole answer. Never raises."""
+        notes = Notes(labels)
+        regions: list[Region] = []
+        num_regions = 0
+        for block in blocks(text, notes):
+            for written in self._read(block, notes):
+                num_regions += 1
+                if num_regions > self.params.max_regions:
+                    notes.add(
+                        "too-many-regions",
+                        f"only the first max_regions={self.params.max_regions} are read",
+                    )
+                    return notes.decoded(regions)
+                if self._admits(written.label, notes):
+                    regions.append(self._region(written, size))
+        return notes.decoded(regions)
+
+    def _admitted(self, labels: Sequence[str] | None) -> tuple[str, ...] | None:
+        """The prompt's labels, checked; None for free labels."""
+        if labels is None:
+            return None
+        return admitted_labels(labels, self.special_tokens, self.params.max_label_chars)
+
+    def _admits(self, label: str, notes: Notes) -> bool:
+        if label == BACKGROUND:
+            notes.add("background-region", f"a region named {BACKGROUND!r} is background")
+            return False
+        fault = label_fault(label, (), self.params.max_label_chars)
+        if fault is not None:
+            notes.add("bad-label", f"a region is left out, its label {shorten(label)}: {fault}")
+            return False
+        if not notes.admits(label):
+            notes.add("unknown-label", f"{shorten(label)} is not asked for: background")
+            return False
+        return True
+
+    def _region(self, written: Written, size: tuple[int, int]) -> Region:
+        box = box_pixels(written.steps, size)
+        soft = np.zeros(size, dtype=np.float32)
+        mask = np.zeros(size, dtype=np.bool_)
+        mask[box.slices], soft[box.slices] = spread(
+            written.cells, (box.height, box.width), self.params.upsample
+        )
+        return Region(label=written.label, mask=mask, soft=soft, box=box)
+
+    def _written(
+        self, targets: Sequence[Target], size: tuple[int, int], ignore: BoolMask | None
+    ) -> list[Written]:
+        ignore = check_canvas(size, ignore)
+        found: list[tuple[int, int, Written]] = []
+        for target in targets:
+            check_label(target.label, self.special_tokens, self.params.max_label_chars)
+            mask = visible_mask(target.label, target.mask, size, ignore)
+            box = Box.of_mask(mask)
+            if box is None:
+                continue
+            steps = box_steps(box, size)
+            within = box_pixels(steps, size).slices
+            cells = self._cells(mask[within], None if ignore is None else ignore[within])
+            if cells.any():
+                found.append(
+                    (box.y0, box.x0, Written(label=target.label, steps=steps, cells=cells))
+                )
+        if len(found) > self.params.max_regions:
+            raise SchemeError(
+                f"{len(found)} targets do not fit a {self.name} descriptor of "
+                f"max_regions={self.params.max_regions}. Raise max_regions, or ask for fewer."
+            )
+        return [written for _, _, written in sorted(found, key=lambda item: item[:2])]
+
+    def _cells(self, mask: BoolMask, ignore: BoolMask | None) -> BoolMask:
+        """bool[h, w] of the box to cells bool[R, C]."""
+        cells: BoolMask
+        if self.params.downsample == "majority":
+            covered = coverage(mask, self.shape)
+            cells = covered * 2 > mask.size
+        else:
+            covered = None
+            cells = sample(mask, self.shape).astype(np.bool_)
+        if ignore is not None and ignore.any():
+            cells &= coverage(ignore, self.shape) * 2 <= mask.size
+        if self.params.keep_small and not cells.any():
+            covered = coverage(mask, self.shape) if covered is None else covered
+            cells.flat[int(np.argmax(covered))] = True
+        return cells
