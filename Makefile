@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+T4SPP := $(PY) -m t4spp
 STAMP := $(VENV)/.installed
 OUTPUT ?= runs/quickstart
 
@@ -20,9 +21,13 @@ $(STAMP): pyproject.toml
 	$(PY) -m pip install --quiet --editable '.[dev,wandb]'
 	@touch $@
 
-quickstart: $(STAMP) ## train and score the main job; prints its report's path
-	$(PY) -m t4spp run configs/experiments/quickstart.yaml --output $(OUTPUT) --overwrite
-	@echo "report: $(OUTPUT)/report.html"
+quickstart: $(STAMP) ## score nano on RefShapes, then swap the scheme; prints the reports' paths
+	$(T4SPP) run configs/experiments/quickstart.yaml --output $(OUTPUT)/next-brick --overwrite
+	$(T4SPP) run configs/experiments/quickstart-swap.yaml --set scheme.name=image-rrle \
+		--output $(OUTPUT)/image-rrle --overwrite
+	$(T4SPP) report $(OUTPUT)/next-brick $(OUTPUT)/image-rrle --output $(OUTPUT)/comparison.html
+	@echo "report: $(OUTPUT)/next-brick/report.html"
+	@echo "both schemes: $(OUTPUT)/comparison.html"
 
 lint: $(STAMP) ## ruff and mypy
 	$(PY) -m ruff check .
