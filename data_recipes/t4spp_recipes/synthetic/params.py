@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SHAPE_NAMES = (
@@ -49,7 +51,7 @@ class Difficulty(BaseModel):
     size: int = Field(128, ge=32, le=1024)
     """Height and width of the picture in pixels."""
     objects: tuple[int, int] = (2, 6)
-    """Least and most objects a scene."""
+    """Least and most objects a scene; fewer stand where no more fit."""
     area: tuple[float, float] = (0.003, 0.20)
     """Least and greatest area of an object as a share of the picture; the side length, the
     square root of the area, is uniform between them."""
@@ -80,6 +82,11 @@ class Difficulty(BaseModel):
         ):
             if not chosen or (unknown := sorted(set(chosen) - set(known))):
                 raise ValueError(f"{kind}: {unknown or 'none given'}; valid: {', '.join(known)}")
+        if all((colour, shape) in UNSEEN_PAIRS for colour in self.colours for shape in self.shapes):
+            raise ValueError(
+                f"colours {self.colours} and shapes {self.shapes} make only pairs that training "
+                "scenes leave out (UNSEEN_PAIRS); add a colour or a shape"
+            )
         return self
 
 
@@ -105,12 +112,15 @@ class RefShapesParams(BaseModel):
     """Own difficulty in place of the preset's."""
     seed: int = Field(0, ge=0)
     """Seed of scenes and phrases."""
-    num_scenes: dict[str, int] = {"train": 20_000, "val": 250, "test": 500}
+    num_scenes: dict[str, Annotated[int, Field(ge=0)]] = {"train": 20_000, "val": 250, "test": 500}
     """Scenes a split; they cost nothing until they are read."""
     prompts_per_scene: int = Field(4, ge=1, le=16)
     """Phrases about each scene; consecutive samples share a picture."""
     no_target: float = Field(0.10, ge=0, le=1)
     """Share of phrases that nothing in the scene matches."""
+    prompt_blind: bool = False
+    """Hide the phrases: every prompt and label is the same word, the targets stay. What a model
+    scores that cannot know what is asked; the baseline below any other score."""
 
     @property
     def scene_difficulty(self) -> Difficulty:

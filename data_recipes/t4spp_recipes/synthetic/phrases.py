@@ -55,13 +55,14 @@ def _attribute(scene: Scene, rng: np.random.Generator) -> Phrase | None:
     """One object by colour and shape, or by one of them where that is enough."""
     index = int(rng.integers(len(scene.objects)))
     thing = scene.objects[index]
-    full, *short = [
+    fitting = [
         _noun(*words)
         for words in _descriptions(thing)[:3]
         if _matching(scene.objects, *words) == [index]
-    ] or [None]
-    if full is None:
+    ]
+    if not fitting:
         return None
+    full, *short = fitting
     text = full if not short or rng.random() < 0.6 else short[int(rng.integers(len(short)))]
     return Phrase(text=f"the {text}", kind="attribute", objects=(index,))
 
@@ -139,9 +140,7 @@ def _relation(scene: Scene, rng: np.random.Generator) -> Phrase | None:
     anchor = scene.objects[others[int(rng.integers(len(others)))]]
     margin = MARGIN * scene.difficulty.size
     for relation in rng.permutation(list(_RELATIONS)).tolist():
-        gaps = [
-            _RELATIONS[relation](scene.objects[index].centre, anchor.centre) for index in found
-        ]
+        gaps = [_RELATIONS[relation](scene.objects[index].centre, anchor.centre) for index in found]
         clear = all(abs(gap) >= margin for gap in gaps)
         named = [index for index, gap in zip(found, gaps, strict=True) if gap > 0]
         if clear and len(named) == 1:
@@ -198,31 +197,38 @@ def make_phrases(
 ) -> tuple[Phrase, ...]:
     """``number`` phrases about a scene, each different from those before it where it can be.
 
-    The first phrases do not depend on ``number``; the arguments are those of ``make_phrase``.
+    The first phrases do not depend on ``number``.
+
+    Args:
+        scene: the scene to talk about; it has at least one object.
+        seed: entropy, for example (seed, split, scene).
+        number: of phrases.
+        no_target: share of phrases that nothing matches, 0..1.
+        unseen: whether a no-target phrase may name a pair of ``UNSEEN_PAIRS``.
     """
     phrases: list[Phrase] = []
     for index in range(number):
+        absent = bool(np.random.default_rng([*seed, index, 3]).random() < no_target)
         for attempt in range(6):
-            phrase = make_phrase(
-                scene, (*seed, index, attempt), no_target=no_target, unseen=unseen
-            )
+            phrase = make_phrase(scene, (*seed, index, attempt), absent=absent, unseen=unseen)
             if all(phrase.text != earlier.text for earlier in phrases):
                 break
         phrases.append(phrase)
     return tuple(phrases)
 
 
-def make_phrase(scene: Scene, seed: tuple[int, ...], *, no_target: float, unseen: bool) -> Phrase:
-    """The phrase that ``seed`` determines.
+def make_phrase(scene: Scene, seed: tuple[int, ...], *, absent: bool, unseen: bool) -> Phrase:
+    """The phrase that ``seed`` determines; see ``make_phrases``.
 
     Args:
-        scene: the scene to talk about; it has at least one object.
-        seed: entropy, for example (seed, split, scene, prompt).
-        no_target: share of phrases that nothing matches, 0..1.
-        unseen: whether a no-target phrase may name a pair of ``UNSEEN_PAIRS``.
+        scene: the scene to talk about.
+        seed: entropy.
+        absent: whether nothing is to match the phrase; something does all the same where every
+            pair of a colour and a shape is in the scene.
+        unseen: whether such a phrase may name a pair of ``UNSEEN_PAIRS``.
     """
     rng = np.random.default_rng([*seed, 2])
-    if rng.random() < no_target:
+    if absent:
         for _ in range(50):
             phrase = _none(scene, rng, unseen=unseen)
             if phrase is not None:

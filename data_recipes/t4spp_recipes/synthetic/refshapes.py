@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, overload
 
-
 from t4spp.components import Recipe, Source
 from t4spp.errors import RecipeError, nearest
 from t4spp.types import Sample, Target
-from t4spp_recipes.synthetic.phrases import Phrase, make_phrases
 from t4spp_recipes.synthetic.params import SPLITS, UNSEEN_PAIRS, RefShapesParams
+from t4spp_recipes.synthetic.phrases import Phrase, make_phrases
 from t4spp_recipes.synthetic.scenes import Scene, make_scene
+
+BLIND_PROMPT = "the object"
+"""Every prompt, where ``prompt_blind`` hides the phrases."""
+
 
 class RefShapes(Recipe):
     """Objects of colour, shape, size and relation on textured grounds.
@@ -68,7 +71,9 @@ class RefShapesSplit(Sequence[Sample]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the cache behind, so that worker processes start empty."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_scene", "_phrases")}
+        return {
+            key: value for key, value in self.__dict__.items() if key not in ("_scene", "_phrases")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore with an empty cache."""
@@ -115,6 +120,7 @@ class RefShapesSplit(Sequence[Sample]):
         number, prompt = divmod(index % len(self), self.params.prompts_per_scene)
         scene = self._scene(number)
         phrase = self._phrases(number)[prompt]
+        text = BLIND_PROMPT if self.params.prompt_blind else phrase.text
         named = [scene.objects[position] for position in phrase.objects]
         tags = [f"kind:{phrase.kind}"]
         if not named:
@@ -124,12 +130,11 @@ class RefShapesSplit(Sequence[Sample]):
         return Sample(
             id=f"{self.split}-{number:06d}-{prompt}",
             size=(scene.difficulty.size, scene.difficulty.size),
-            prompt=phrase.text,
-            targets=tuple(Target(label=phrase.text, mask=thing.mask) for thing in named),
+            prompt=text,
+            targets=tuple(Target(label=text, mask=thing.mask) for thing in named),
             load_image=scene.render,
-            labels=(phrase.text,),
+            labels=(text,),
             kind="partial",
             image_id=f"{self.split}-{number:06d}",
             tags=tuple(tags),
         )
-

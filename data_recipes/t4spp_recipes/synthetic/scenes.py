@@ -8,9 +8,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from t4spp.errors import RecipeError
 from t4spp.types import BoolMask, Box, Image
 from t4spp_recipes.synthetic.params import COLOURS, UNSEEN_PAIRS, Difficulty
 from t4spp_recipes.synthetic.shapes import coverage, unit_area
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shape:
@@ -54,8 +56,8 @@ class Scene:
         size = self.difficulty.size
         picture = _ground(rng, size, self.difficulty.texture)
         for thing in self.objects:
-            colour = np.asarray(COLOURS[thing.colour], dtype=np.float32)
-            colour = colour * rng.uniform(0.82, 1.08) + rng.normal(0, 7, 3)
+            pure = np.asarray(COLOURS[thing.colour], dtype=np.float32)
+            colour = pure * rng.uniform(0.82, 1.08) + rng.normal(0, 7, 3)
             window = picture[thing.window]
             rows, columns = window.shape[:2]
             slope = rng.normal(0, 14, 2)
@@ -81,9 +83,7 @@ def _smooth_noise(rng: np.random.Generator, size: int, cells: int) -> npt.NDArra
     return np.asarray(rows[:, low] * (1 - share) + rows[:, low + 1] * share, dtype=np.float32)
 
 
-def _ground(
-    rng: np.random.Generator, size: int, strength: float
-) -> npt.NDArray[np.float32]:
+def _ground(rng: np.random.Generator, size: int, strength: float) -> npt.NDArray[np.float32]:
     """A dull textured ground, float32[size, size, 3] in 0..255."""
     base = rng.uniform(55, 165) + rng.normal(0, 11, 3)
     field_ = 14 * _smooth_noise(rng, size, 4) + 8 * _smooth_noise(rng, size, 16)
@@ -111,6 +111,9 @@ def make_scene(difficulty: Difficulty, seed: tuple[int, ...], *, unseen: bool) -
         difficulty: what the scene may hold.
         seed: entropy of the scene, for example (seed, split, index).
         unseen: whether colour-shape pairs of ``UNSEEN_PAIRS`` may occur; training says False.
+
+    Raises:
+        RecipeError: no object fits.
     """
     rng = np.random.default_rng([*seed, 0])
     size = difficulty.size
@@ -148,10 +151,15 @@ def make_scene(difficulty: Difficulty, seed: tuple[int, ...], *, unseen: bool) -
         if not fits:
             continue
         placed = [
-            (other[0], other[1], kept, *other[3:])
-            for kept, other in zip(left, placed, strict=True)
+            (other[0], other[1], kept, *other[3:]) for kept, other in zip(left, placed, strict=True)
         ]
         placed.append((colour, shape, mask, alpha, window, area))
+    if not placed:
+        raise RecipeError(
+            f"refshapes: no object fits a scene of {difficulty.size} x {difficulty.size} pixels "
+            f"with area={difficulty.area}, shapes={', '.join(difficulty.shapes)}. Lower the areas "
+            "or add shapes in difficulty."
+        )
     objects = tuple(
         Shape(colour=colour, shape=shape, mask=mask, alpha=alpha, window=window)
         for colour, shape, mask, alpha, window, _ in placed

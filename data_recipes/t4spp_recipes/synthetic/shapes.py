@@ -29,7 +29,7 @@ def _polygon(x: Field, y: Field, vertices: npt.NDArray[np.float64]) -> Field:
             crosses = (ay > y) != (by > y)
             inside ^= crosses & (x < ex * (y - ay) / ey + ax)
     distance = np.sqrt(squared)
-    return np.where(inside, -distance, distance).astype(np.float32)
+    return np.asarray(np.where(inside, -distance, distance), dtype=np.float32)
 
 
 def _regular(count: int, radii: tuple[float, ...], turn: float) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image as Pictures
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, LlavaConfig
+from transformers import LlavaConfig, PreTrainedTokenizerFast
 
 from t4spp.components import Backbone, ModelInputs
 from t4spp.data.conversation import Conversation
@@ -28,10 +29,12 @@ from t4spp_plugins.backbones.nano.model import (
 )
 from t4spp_plugins.backbones.nano.vocabulary import (
     ASSISTANT,
+    CONTROL_TOKENS,
     END,
     IMAGE,
     USER,
     add_scheme_tokens,
+    text_ids,
 )
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -63,23 +66,60 @@ class NanoBackbone(Backbone):
         """The tokenizer alone, with the scheme's tokens learnt.
 
         Raises:
-            BackboneError: its file is missing.
+            BackboneError: its file is missing or damaged, or a token of the scheme is one of
+                nano's control tokens.
         """
-        if not (self.folder / "tokenizer.json").is_file():
+        clash = sorted(set(scheme_tokens) & set(CONTROL_TOKENS))
+        if clash:
             raise BackboneError(
-                f"nano: {self.folder} has no tokenizer.json. backbone.params.weights must name a "
-                f"folder with config.json, {WEIGHTS_FILE} and tokenizer.json; leave it out for the "
-                "weights that ship with t4spp."
+                f"nano: the scheme's token {clash[0]} is one of nano's control tokens "
+                f"({', '.join(CONTROL_TOKENS)}). Give the scheme's token another name."
             )
-        tokenizer = AutoTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+        self._json("tokenizer.json")
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(str(self.folder), local_files_only=True)
         add_scheme_tokens(tokenizer, scheme_tokens)
         return tokenizer
 
+    def _file(self, name: str) -> bytes:
+        """A file of the weights' folder.
+
+        Raises:
+            BackboneError: it is missing.
+        """
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            advice = (
+                "These are the weights that ship with t4spp: install it again."
+                if self.folder == SHIPPED
+                else f"backbone.params.weights must name a folder with config.json, {WEIGHTS_FILE} "
+                "and tokenizer.json; leave it out for the weights that ship with t4spp."
+            )
+            raise BackboneError(
+                f"nano: {self.folder} has no {name} that can be read. {advice}"
+            ) from error
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads(self._file(name))
+        except ValueError as error:
+            raise BackboneError(
+                f"nano: {self.folder / name} is damaged ({error}). Copy the folder again, or name "
+                "another one in backbone.params.weights."
+            ) from error
+
     def load(self, scheme_tokens: Sequence[str]) -> None:
         """Make the model and the tokenizer; see :class:`Backbone`."""
-        base = self.load_tokenizer(())
+        tokenizer = self.load_tokenizer(())
+        described = self._json("config.json")
+        if not isinstance(described, dict) or described.get("model_type") != LlavaConfig.model_type:
+            raise BackboneError(
+                f"nano: {self.folder / 'config.json'} does not describe a model of type "
+                f"{LlavaConfig.model_type!r}. Name a folder that nano's pretraining wrote in "
+                "backbone.params.weights."
+            )
         config = LlavaConfig.from_pretrained(str(self.folder), local_files_only=True)
-        model = build_model(base, self.params.seed, config)
+        model = build_model(tokenizer, self.params.seed, config)
         if not self.params.from_scratch:
             try:
                 load_weights(model, self.folder)
@@ -89,19 +129,24 @@ class NanoBackbone(Backbone):
                     f"architecture ({str(error).splitlines()[0]}). Install t4spp again, or name "
                     "another folder in backbone.params.weights."
                 ) from error
-        add_scheme_tokens(base, scheme_tokens)
-        grow(model, base, self.params.seed)
-        self.tokenizer = base
+        tokenizer = self.load_tokenizer(scheme_tokens)
+        grow(model, tokenizer, self.params.seed)
+        self.tokenizer = tokenizer
+        model.train(False)
         self.model = model
 
     def fingerprint(self) -> str:
-        """``nano:`` and a hash of the weights' bytes, or of the seed when from scratch."""
-        digest = hashlib.sha256((self.folder / "config.json").read_bytes())
-        digest.update((self.folder / "tokenizer.json").read_bytes())
+        """``nano:`` and a hash of the folder's files, weights left out when from scratch.
+
+        Raises:
+            BackboneError: a file is missing.
+        """
+        digest = hashlib.sha256(self._file("config.json"))
+        digest.update(self._file("tokenizer.json"))
         if self.params.from_scratch:
             digest.update(f"scratch {self.params.seed}".encode())
         else:
-            digest.update((self.folder / WEIGHTS_FILE).read_bytes())
+            digest.update(self._file(WEIGHTS_FILE))
         return f"nano:{digest.hexdigest()[:16]}"
 
     def lora_targets(self) -> list[str] | str:
@@ -125,25 +170,30 @@ class NanoBackbone(Backbone):
         """Batch conversations; see :class:`Backbone`.
 
         Training pads right, generation left. The answer's tokens, the end token among them, are
-        the labels.
+        the labels. Names of control tokens in a question or an answer are plain text.
+
+        Raises:
+            BackboneError: ``load`` has not been called.
+            ValueError: a conversation to train on has no answer.
         """
         tokenizer = self.tokenizer
         if tokenizer is None:
             raise BackboneError("nano: collate() before load(); call load(scheme.special_tokens).")
-        control = tokenizer.convert_tokens_to_ids
-        head = [control(IMAGE)] * NUM_IMAGE_TOKENS + [control(USER)]
+        control = tokenizer.convert_tokens_to_ids([IMAGE, USER, ASSISTANT, END])
+        assert isinstance(control, list)
+        image, user, assistant, end = control
+        head = [image] * NUM_IMAGE_TOKENS + [user]
         rows: list[tuple[list[int], list[int]]] = []
         pictures: list[torch.Tensor] = []
         too_long: list[str] = []
         for conversation in conversations:
-            question = tokenizer(conversation.question, add_special_tokens=False)["input_ids"]
-            prompt = [*head, *question, control(ASSISTANT)]
+            question = text_ids(tokenizer, conversation.question)
+            prompt = [*head, *question, assistant]
             answer: list[int] = []
             if training:
                 if conversation.answer is None:
                     raise ValueError(f"conversation {conversation.id!r} has no answer to train on")
-                words = tokenizer(conversation.answer, add_special_tokens=False)["input_ids"]
-                answer = [*words, control(END)]
+                answer = [*text_ids(tokenizer, conversation.answer), end]
             if max_length is not None and len(prompt) + len(answer) > max_length:
                 too_long.append(conversation.id)
                 continue

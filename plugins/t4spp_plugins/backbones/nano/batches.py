@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import IterableDataset
 
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.schemes.base import Scheme
-from t4spp.types import Sample
-from t4spp_plugins.backbones.nano.dense import SceneObject, dense_targets
+from t4spp.types import Box, Sample
+from t4spp_plugins.backbones.nano.dense import PATCH, SceneObject, dense_targets
 from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
 from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, USER
 
@@ -53,7 +54,6 @@ class TextPlan:
         prompts: conversations a scene.
         fixed: share of conversations with the first template; the others vary.
         box_only: cut answers after the first region's four coordinates.
-        prompt_blind: replace every prompt by the same word (the baseline that cannot know).
         seed: of the wording.
     """
 
@@ -62,7 +62,6 @@ class TextPlan:
     prompts: int
     fixed: float
     box_only: bool
-    prompt_blind: bool
     seed: int
 
 
@@ -86,7 +85,10 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
         self.scenes, self.colours, self.shapes, self.plan = scenes, colours, shapes, plan
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """Tensors: ``images`` uint8[S, 128, 128, 3], dense targets, ``ids``, ``labels``."""
+        """Pictures ``images`` uint8[S, 128, 128, 3] and dense targets, and with a plan text.
+
+        Text is ``ids`` and ``labels`` int64[S * P, T], and ``point`` float32[S * P, N].
+        """
         split = self.make_split()
         for batch in range(self.num_batches):
             start = self.first + batch * self.scenes
@@ -103,29 +105,38 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
                 tensors.update(self._texts(split, start, self.plan))
             yield tensors
 
-    def _texts(
-        self, split: SceneSplit, start: int, plan: TextPlan
-    ) -> dict[str, torch.Tensor]:
+    def _texts(self, split: SceneSplit, start: int, plan: TextPlan) -> dict[str, torch.Tensor]:
         builders = [
             ConversationBuilder(plan.scheme, "fixed", plan.seed),
             ConversationBuilder(plan.scheme, "varied", plan.seed),
         ]
-        rows = []
+        rows, points = [], []
         for index in range(start * plan.prompts, (start + self.scenes) * plan.prompts):
             builder = builders[index % 100 >= 100 * plan.fixed]
-            conversation = builder.build(split[index], training=True)
+            sample = split[index]
+            conversation = builder.build(sample, training=True)
             assert conversation is not None and conversation.answer is not None
-            question = conversation.question
-            if plan.prompt_blind:
-                question = "Segment it."
-            rows.append(_ids(plan, question, conversation.answer))
+            rows.append(_ids(plan, conversation.question, conversation.answer))
+            points.append(_point(sample))
         longest = max(len(prompt) + len(answer) for prompt, answer in rows)
         ids = torch.full((len(rows), longest), int(plan.tokenizer.pad_token_id))
         labels = torch.full_like(ids, -100)
         for place, (prompt, answer) in enumerate(rows):
             ids[place, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
             labels[place, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
-        return {"ids": ids, "labels": labels}
+        return {"ids": ids, "labels": labels, "point": torch.from_numpy(np.stack(points))}
+
+
+def _point(sample: Sample) -> npt.NDArray[np.float32]:
+    """Where the first region lies: float32[N], shares of its pixels by token; 0 without target."""
+    side = IMAGE_SIZE // PATCH
+    boxes = [(Box.of_mask(target.mask), target.mask) for target in sample.targets]
+    placed = [((box.y0, box.x0), mask) for box, mask in boxes if box is not None]
+    if not placed:
+        return np.zeros(side * side, dtype=np.float32)
+    mask = min(placed, key=lambda item: item[0])[1]
+    counts = mask.reshape(side, PATCH, side, PATCH).sum(axis=(1, 3)).astype(np.float32)
+    return (counts / counts.sum()).reshape(side * side)
 
 
 def _ids(plan: TextPlan, question: str, answer: str) -> tuple[list[int], list[int]]:
@@ -133,8 +144,6 @@ def _ids(plan: TextPlan, question: str, answer: str) -> tuple[list[int], list[in
     control = tokenizer.convert_tokens_to_ids
     words = tokenizer(question, add_special_tokens=False)["input_ids"]
     prompt = [control(USER), *words, control(ASSISTANT)]
-    if plan.prompt_blind:
-        answer = answer.replace(answer[answer.index("<seg>") + 5 :].split("<|")[0], "it", 1)
     ids = [*tokenizer(answer, add_special_tokens=False)["input_ids"], control(END)]
     if plan.box_only:
         first = control("<|loc0|>")

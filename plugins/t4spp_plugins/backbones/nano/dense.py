@@ -54,8 +54,8 @@ def dense_targets(
     edges = np.full((side, side, 4), -1, dtype=np.int64)
     pixels = np.zeros((side, side, PATCH * PATCH), dtype=np.float32)
     for thing in sorted(objects, key=lambda item: -item.area):
-        blocks = thing.mask.reshape(side, PATCH, side, PATCH).transpose(0, 2, 1, 3)
-        blocks = blocks.reshape(side, side, PATCH * PATCH)
+        by_token = thing.mask.reshape(side, PATCH, side, PATCH).transpose(0, 2, 1, 3)
+        blocks = by_token.reshape(side, side, PATCH * PATCH)
         seen = blocks.sum(axis=2) >= min(LEAST_PIXELS, max(thing.area // 4, 1))
         colour[seen] = 1 + list(colours).index(thing.colour)
         shape[seen] = 1 + list(shapes).index(thing.shape)

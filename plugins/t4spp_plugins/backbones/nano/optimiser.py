@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -64,7 +65,8 @@ class PairedOptimiser:
         return self.learning_rate * warm * min(max(left, 0.0), 1.0)
 
     def step(self) -> float:
-        """Clip, step both, clear gradients; returns the gradient's norm before clipping."""
+        """Average over processes, clip, step both, clear; returns the norm before clipping."""
+        self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
@@ -73,3 +75,19 @@ class PairedOptimiser:
             optimiser.zero_grad(set_to_none=True)
         self.taken += 1
         return float(norm)
+
+    def _average_gradients(self) -> None:
+        """Make every process's gradients the mean over processes; nothing with one process."""
+        if not dist.is_initialized():
+            return
+        gradients = [
+            parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            for parameter in self.parameters
+        ]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        start = 0
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = flat[start : start + gradient.numel()].view_as(gradient)
+            start += gradient.numel()

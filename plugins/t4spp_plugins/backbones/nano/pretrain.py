@@ -13,24 +13,27 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import DynamicCache, LlavaForConditionalGeneration
 
+from t4spp.errors import ConfigError
 from t4spp.plugins import load_catalogue
 from t4spp.schemes.base import Scheme
 from t4spp_plugins.backbones.nano.batches import SceneBatches, SceneSplit, TextPlan
 from t4spp_plugins.backbones.nano.dense import DenseHeads, dense_loss
+from t4spp_plugins.backbones.nano.learner import NUM_STEPS, Learner, pointing_loss, text_loss
 from t4spp_plugins.backbones.nano.model import build_model, save_weights
 from t4spp_plugins.backbones.nano.optimiser import PairedOptimiser
 from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NUM_STEPS = 1000
 NUM_VAL_BATCHES = 4
 
 
@@ -60,6 +62,8 @@ class Stage(BaseModel):
     """Learning rate of the vision tower, as a share of the stage's."""
     dense_weight: float = Field(1.0, ge=0)
     """Weight of the dense loss beside the language loss."""
+    pointing_weight: float = Field(0.5, ge=0)
+    """Weight of the loss that teaches one attention head where to look."""
     sigma: float = Field(4.0, gt=0)
     """Standard deviation of smoothed coordinate targets, in steps of 0..999."""
     decay: float = Field(0.4, ge=0, le=1)
@@ -77,102 +81,21 @@ class PretrainConfig(BaseModel):
     stages: tuple[Stage, ...]
     fixed: float = 0.7
     """Share of conversations with the first template."""
-    prompt_blind: bool = False
-    """Hide the prompt: the baseline of docs/log.md, never what ships."""
-    num_threads: int = 2
+    num_processes: int = 2
+    """Processes that share each step's scenes; start them with ``torchrun``."""
+    num_threads: int = 1
+    """Threads a process."""
     bfloat16: bool = True
 
-
-class Learner(nn.Module):
-    """nano and its throw-away dense heads."""
-
-    def __init__(self, model: LlavaForConditionalGeneration, heads: DenseHeads) -> None:
-        """Keep both."""
-        super().__init__()
-        self.model, self.heads = model, heads
-
-    def tower(self, images: Tensor) -> Tensor:
-        """uint8[S, 128, 128, 3] -> features float[S, N, C]."""
-        pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-        features: Tensor = self.model.model.vision_tower(pixels).last_hidden_state
-        return features
-
-    def text_hidden(
-        self, features_SNC: Tensor, ids_BT: Tensor, told_BT: Tensor, longest_short: int = 96
-    ) -> Tensor:
-        """Hidden states float[M, D] at the places ``told_BT`` of B = S * P conversations.
-
-        The pictures pass once; rows of at most ``longest_short`` tokens and longer ones go
-        through apart, so that a few long answers do not pad all others.
-        """
-        language = self.model.model.language_model
-        image_SND = self.model.model.multi_modal_projector(features_SNC)
-        scenes, tokens = image_SND.shape[:2]
-        prefix = language(inputs_embeds=image_SND, use_cache=True, past_key_values=DynamicCache())
-        lengths = (ids_BT != self.model.config.pad_token_id).sum(1)
-        scene_of_row = torch.arange(len(ids_BT)) // (len(ids_BT) // scenes)
-        hidden_BTD = image_SND.new_zeros((*ids_BT.shape, image_SND.shape[2]))
-        for rows in (
-            torch.nonzero(lengths <= longest_short).flatten(),
-            torch.nonzero(lengths > longest_short).flatten(),
-        ):
-            if len(rows) == 0:
-                continue
-            length = int(lengths[rows].max())
-            cache = DynamicCache()
-            for layer, kept in enumerate(prefix.past_key_values.layers):
-                whose = scene_of_row[rows]
-                cache.update(kept.keys[whose], kept.values[whose], layer)
-            ids = ids_BT[rows, :length]
-            mask = torch.ones((len(rows), tokens + length), dtype=torch.int64)
-            mask[:, tokens:] = ids != self.model.config.pad_token_id
-            found: Tensor = language(
-                inputs_embeds=self.model.get_input_embeddings()(ids),
-                attention_mask=mask,
-                position_ids=torch.arange(tokens, tokens + length).expand(len(rows), length),
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state
-            padded = F.pad(found, (0, 0, 0, ids_BT.shape[1] - length)).to(hidden_BTD.dtype)
-            hidden_BTD = hidden_BTD.index_copy(0, rows, padded)
-        return hidden_BTD[told_BT]
-
-
-def text_loss(
-    logits_MV: Tensor, labels_M: Tensor, first_step: int, sigma: float
-) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of answer tokens, coordinates against a Gaussian around the true step.
-
-    Coordinates weigh 3, other scheme tokens 1, words 0.3.
-
-    Returns:
-        A scalar, and readings: share of coordinates within one pixel in 128 (8 steps), mean
-        coordinate error in steps, accuracy of bricks and of words (all with the true tokens
-        before them).
-    """
-    log_MV = logits_MV.float().log_softmax(-1)
-    steps = labels_M - first_step
-    located = (steps >= 0) & (steps < NUM_STEPS)
-    brick = steps >= NUM_STEPS
-    losses = F.nll_loss(log_MV, labels_M, reduction="none")
-    log_steps = log_MV[located][:, first_step : first_step + NUM_STEPS]
-    truth = steps[located]
-    axis = torch.arange(NUM_STEPS)
-    soft = torch.softmax(-((axis - truth[:, None]) ** 2) / (2 * sigma**2), dim=-1)
-    losses = losses.index_put((located,), -(soft * log_steps).sum(-1))
-    weight = torch.where(located, 3.0, torch.where(brick, 1.0, 0.3))
-    with torch.no_grad():
-        chosen = log_MV.argmax(-1)
-        right = (chosen == labels_M).float()
-        error = (log_steps.argmax(-1) - truth).abs().float()
-        words = ~located & ~brick
-        readings = {
-            "within_pixel": (error <= 8).float().mean().item(),
-            "loc_error": error.mean().item(),
-            "bricks": right[brick].mean().item() if brick.any() else 0.0,
-            "words": right[words].mean().item(),
-        }
-    return (losses * weight).sum() / weight.sum(), readings
+    @model_validator(mode="after")
+    def _scenes_divide(self) -> PretrainConfig:
+        for stage in self.stages:
+            if stage.scenes % self.num_processes:
+                raise ValueError(
+                    f"stage {stage.name}: {stage.scenes} scenes a step cannot be shared among "
+                    f"{self.num_processes} processes; use a multiple"
+                )
+        return self
 
 
 class Pretraining:
@@ -181,6 +104,13 @@ class Pretraining:
     def __init__(self, config: PretrainConfig, folder: Path) -> None:
         """Build the learner; ``folder`` receives logs, states and the weights."""
         self.config, self.folder = config, folder
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        processes = dist.get_world_size() if dist.is_initialized() else 1
+        if processes != config.num_processes:
+            raise ConfigError(
+                f"num_processes is {config.num_processes}, but {processes} run. Start with "
+                f"torchrun --nproc-per-node {config.num_processes} -m {__spec__.name} ..."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         catalogue = load_catalogue()
         self.scheme: Scheme = catalogue.build(
@@ -196,7 +126,17 @@ class Pretraining:
         torch.manual_seed(config.seed)
         width = model.config.vision_config.hidden_size
         self.learner = Learner(model, DenseHeads(width, len(self.colours), len(self.shapes)))
-        self.first_step = int(tokenizer.convert_tokens_to_ids("<|loc0|>"))
+        first_step = tokenizer.convert_tokens_to_ids("<|loc0|>")
+        if first_step is None:
+            raise ConfigError(
+                f"nano is pretrained on a scheme with coordinate tokens, {self.scheme.name!r} has "
+                "none. Use next-brick with coordinates=tokens."
+            )
+        self.first_step = int(first_step)
+
+    def share(self, stage: Stage) -> int:
+        """Scenes a step on one process."""
+        return stage.scenes // self.config.num_processes
 
     def split(self, name: str, prompts: int) -> Any:
         """A function that makes the split; workers call it themselves."""
@@ -214,7 +154,7 @@ class Pretraining:
         return make
 
     def batches(self, stage: Stage, name: str, first: int, number: int) -> SceneBatches:
-        """Batches of a stage."""
+        """This process's share of a stage's batches."""
         plan = None
         if stage.name != "vision":
             plan = TextPlan(
@@ -223,14 +163,13 @@ class Pretraining:
                 prompts=stage.prompts,
                 fixed=self.config.fixed,
                 box_only=stage.name == "boxes",
-                prompt_blind=self.config.prompt_blind,
                 seed=self.config.seed,
             )
         return SceneBatches(
             self.split(name, stage.prompts),
-            first=first,
+            first=first + self.rank * number * self.share(stage),
             num_batches=number,
-            scenes=stage.scenes,
+            scenes=self.share(stage),
             colours=self.colours,
             shapes=self.shapes,
             plan=plan,
@@ -246,12 +185,17 @@ class Pretraining:
             if stage.name == "vision":
                 return dense, readings
             told = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)
-            hidden = self.learner.text_hidden(features, batch["ids"], told != -100)
+            located = (told >= self.first_step) & (told < self.first_step + NUM_STEPS)
+            first_box = located & (located.cumsum(1) <= 4)
+            hidden, pointing, rows = self.learner.read_text(
+                features, batch["ids"], told != -100, first_box
+            )
             logits = self.learner.model.lm_head(hidden)
-        labels = told[told != -100]
-        language, more = text_loss(logits, labels, self.first_step, stage.sigma)
+        language, more = text_loss(logits, told[told != -100], self.first_step, stage.sigma)
+        point, pointed = pointing_loss(pointing, batch["point"][rows])
         keep = {name: readings[name] for name in ("shape", "edge_within_1")}
-        return language + stage.dense_weight * dense, {**more, **keep, "text": language.item()}
+        total = language + stage.dense_weight * dense + stage.pointing_weight * point
+        return total, {**more, **pointed, **keep, "text": language.item()}
 
     def run(self, stage: Stage, first_scene: int) -> None:
         """One stage, from scene number ``first_scene`` on."""
@@ -278,6 +222,8 @@ class Pretraining:
                 loss.backward()  # type: ignore[no-untyped-call]
                 norm = optimiser.step()
                 total += float(loss.detach())
+                if self.rank != 0:
+                    continue
                 if step % 50 == 0 or step == stage.steps:
                     seconds = round(time.time() - began)
                     line = {"stage": stage.name, "step": step, "seconds": seconds, "norm": norm}
@@ -292,7 +238,8 @@ class Pretraining:
                     self.save(stage)
 
     def _progress(self, loader: Any, stage: Stage) -> Iterator[dict[str, Tensor]]:
-        yield from tqdm(loader, total=stage.steps, desc=stage.name, mininterval=10)
+        quiet = self.rank != 0
+        yield from tqdm(loader, total=stage.steps, desc=stage.name, mininterval=10, disable=quiet)
 
     def validate(self, stage: Stage, batches: list[dict[str, Tensor]]) -> dict[str, float]:
         """Mean readings over held-out scenes."""
@@ -303,7 +250,8 @@ class Pretraining:
 
     def state_file(self, stage: Stage) -> Path:
         """Where a stage's weights are kept."""
-        return self.folder / f"{stage.name}.safetensors"
+        number = self.config.stages.index(stage)
+        return self.folder / f"{number}-{stage.name}.safetensors"
 
     def save(self, stage: Stage) -> None:
         """Keep the learner's weights in full precision, and the package's files."""
@@ -317,20 +265,26 @@ class Pretraining:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the stages of a config file that ``--from`` does not skip."""
+    """Run the stages of a config file that ``--first-stage`` does not skip."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path, help="JSON of PretrainConfig")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--start", default=None, help="first stage to run; earlier ones are read")
+    parser.add_argument(
+        "--first-stage",
+        type=int,
+        default=0,
+        help="number of the first stage to run; what the stage before it left is read",
+    )
     parser.add_argument("--init", type=Path, default=None, help="weights to start from instead")
     arguments = parser.parse_args(argv)
     config = PretrainConfig.model_validate_json(arguments.config.read_text(encoding="utf-8"))
     torch.set_num_threads(config.num_threads)
+    if config.num_processes > 1 and "RANK" in os.environ:
+        dist.init_process_group("gloo")
     pretraining = Pretraining(config, arguments.output)
     if arguments.init:
         pretraining.resume(arguments.init)
-    names = [stage.name for stage in config.stages]
-    skip = names.index(arguments.start) if arguments.start else 0
+    skip: int = arguments.first_stage
     first_scene = 0
     for number, stage in enumerate(config.stages):
         if number >= skip:
@@ -338,9 +292,12 @@ def main(argv: list[str] | None = None) -> int:
                 pretraining.resume(pretraining.state_file(config.stages[skip - 1]))
             pretraining.run(stage, first_scene)
         first_scene += stage.steps * stage.scenes
-    (arguments.output / "weights" / "pretrain.json").write_text(
-        config.model_dump_json(indent=2) + "\n", encoding="utf-8"
-    )
+    if pretraining.rank == 0:
+        (arguments.output / "weights" / "pretrain.json").write_text(
+            config.model_dump_json(indent=2) + "\n", encoding="utf-8"
+        )
+    if dist.is_initialized():
+        dist.destroy_process_group()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,14 @@ from t4spp.data.templates import TEMPLATES
 from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 PAD, IMAGE, USER, ASSISTANT, END = "<|pad|>", "<|image|>", "<|user|>", "<|assistant|>", "<|end|>"
 CONTROL_TOKENS = (PAD, IMAGE, USER, ASSISTANT, END)
 VOCABULARY_SIZE = 1024
+
+# Word lists are kept as prose: a list literal would be one word a line.
+# ruff: noqa: SIM905
 
 _COLOURS = "red green blue yellow purple cyan orange white black brown grey pink dark light".split()
 _SHAPES = "circle square triangle diamond star cross ring frame bar dots object shape".split()
@@ -97,3 +101,20 @@ def add_scheme_tokens(tokenizer: PreTrainedTokenizerFast, tokens: Sequence[str])
         AddedToken(token, normalized=False, special=True) for token in tokens if token not in known
     ]
     return int(tokenizer.add_tokens(new, special_tokens=True)) if new else 0
+
+
+_CONTROL_STARTS = re.compile(f"(?=(?:{'|'.join(map(re.escape, CONTROL_TOKENS))}))")
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a question or an answer; decoded, they give ``text`` back.
+
+    A scheme's tokens and the wrapper's tags are one id each. The names of control tokens are
+    plain text wherever they stand: a prompt that says ``<|image|>`` asks for no second picture,
+    and a label that says ``<|end|>`` ends no answer.
+    """
+    cuts = [found.start() + 1 for found in _CONTROL_STARTS.finditer(text)]
+    ids: list[int] = []
+    for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True):
+        ids += tokenizer(text[start:stop], add_special_tokens=False)["input_ids"]
+    return ids

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def nano_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the package ships one, with random weights of nano's architecture."""
+    from t4spp.testing import build_scheme
+    from t4spp_plugins.backbones.nano.model import build_model, save_weights
+    from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
+
+    folder = tmp_path_factory.mktemp("nano") / "weights"
+    tokenizer = build_tokenizer(build_scheme("next-brick").special_tokens)
+    save_weights(build_model(tokenizer, seed=0), tokenizer, folder)
+    return folder

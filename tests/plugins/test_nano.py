@@ -1,0 +1,464 @@
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlavaForConditionalGeneration
+
+from t4spp.components import ModelInputs
+from t4spp.data.conversation import Conversation
+from t4spp.decoding.engine import EngineBatch, GenerationSettings, plain_engine
+from t4spp.errors import BackboneError
+from t4spp.plugins import load_catalogue
+from t4spp.testing import build_scheme, check_tokenizer
+from t4spp_plugins.backbones.nano.backbone import SHIPPED, NanoBackbone, to_pixels
+from t4spp_plugins.backbones.nano.config import NanoConfig
+from t4spp_plugins.backbones.nano.model import build_model, fill_token_rows, grow, load_weights
+from t4spp_plugins.backbones.nano.vocabulary import (
+    CONTROL_TOKENS,
+    add_scheme_tokens,
+    build_tokenizer,
+    text_ids,
+)
+
+SCHEMES = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
+PAD, IMAGE, USER, ASSISTANT, END = range(5)
+NUM_IMAGE = 256
+ANSWER = "Here it is.\n<seg>the dog<|loc1|><|loc22|><|loc333|><|loc999|><|bg4|><|fg12|></seg>"
+
+needs_shipped = pytest.mark.skipif(
+    not (SHIPPED / "model.safetensors").is_file(), reason=f"no weights in {SHIPPED} yet"
+)
+folders = pytest.mark.parametrize("kind", ["random", pytest.param("shipped", marks=needs_shipped)])
+
+
+def talk(
+    question: str = "Segment the dog.",
+    answer: str | None = ANSWER,
+    size: tuple[int, int] = (128, 128),
+    seed: int = 0,
+    name: str = "a",
+) -> Conversation:
+    picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return Conversation(
+        id=name, question=question, answer=answer, size=size, load_image=lambda: picture
+    )
+
+
+def loaded(folder: Path, tokens: Sequence[str] = (), **params: Any) -> NanoBackbone:
+    backbone = NanoBackbone(NanoConfig(weights=folder, **params))
+    backbone.load(tokens)
+    return backbone
+
+
+@pytest.fixture(scope="module")
+def nano(nano_weights: Path) -> NanoBackbone:
+    return loaded(nano_weights, build_scheme("next-brick").special_tokens)
+
+
+@pytest.fixture
+def copied(nano_weights: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(nano_weights, tmp_path / "copied"))
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+# size and files
+
+
+def test_float16_weights_stay_under_12_megabytes(nano_weights: Path) -> None:
+    assert (nano_weights / "model.safetensors").stat().st_size < 12_000_000
+
+
+@needs_shipped
+def test_shipped_folder_is_small_and_says_how_it_was_made() -> None:
+    assert (SHIPPED / "model.safetensors").stat().st_size <= 12_000_000
+    names = {"config.json", "tokenizer.json", "tokenizer_config.json", "pretrain.json"}
+    assert names <= {path.name for path in SHIPPED.iterdir()}
+    from t4spp_plugins.backbones.nano.pretrain import PretrainConfig
+
+    made = PretrainConfig.model_validate_json((SHIPPED / "pretrain.json").read_text())
+    assert made.prompt_blind is False
+    assert made.recipe["name"] == "refshapes"
+
+
+@needs_shipped
+def test_shipped_weights_are_what_a_config_without_params_loads() -> None:
+    backbone = load_catalogue().build("backbone", "nano", {})
+    backbone.load(build_scheme("image-rrle").special_tokens)
+    assert backbone.folder == SHIPPED
+    assert all(value.isfinite().all() for value in backbone.model.state_dict().values())
+
+
+@needs_shipped
+def test_shipped_tokenizer_is_what_the_code_builds() -> None:
+    built = build_tokenizer(build_scheme("next-brick").special_tokens)
+    shipped = NanoBackbone(NanoConfig()).load_tokenizer(())
+    assert shipped.get_vocab() == built.get_vocab()
+
+
+def test_weights_come_back_as_they_were_within_float16(nano_weights: Path) -> None:
+    tokenizer = build_tokenizer(build_scheme("next-brick").special_tokens)
+    original = weights_of(build_model(tokenizer, seed=0))
+    found = weights_of(loaded(nano_weights).model)
+    assert found.keys() == original.keys()
+    for name, value in original.items():
+        assert found[name].dtype == torch.float32
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-6)
+
+
+def test_transformers_loads_the_folder_by_itself(nano: NanoBackbone, nano_weights: Path) -> None:
+    alone = LlavaForConditionalGeneration.from_pretrained(nano_weights, dtype=torch.float32)
+    tensors = nano.collate([talk()], training=False).tensors
+    with torch.no_grad():
+        torch.testing.assert_close(alone(**tensors).logits, nano.model(**tensors).logits)
+
+
+def test_loading_leaves_the_global_random_state_alone(nano_weights: Path) -> None:
+    before = torch.get_rng_state()
+    loaded(nano_weights, ["<|new|>"], from_scratch=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# tokenizer
+
+
+@folders
+@pytest.mark.parametrize("name", SCHEMES)
+def test_tokenizer_gives_descriptors_back_unchanged(
+    name: str, kind: str, nano_weights: Path
+) -> None:
+    scheme = build_scheme(name)
+    folder = None if kind == "shipped" else nano_weights
+    tokenizer = NanoBackbone(NanoConfig(weights=folder)).load_tokenizer(scheme.special_tokens)
+    check_tokenizer(scheme, tokenizer, max_examples=40)
+
+
+pieces = st.sampled_from(
+    [*CONTROL_TOKENS, "<", "|", ">", "<|", "|>", "<seg>", "</seg>", "<|loc7|>", "<|fg3|>", " ", "é"]
+)
+noise = st.lists(pieces | st.text(max_size=4), max_size=12).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=noise)
+def test_any_text_comes_back_from_its_ids_without_control_tokens(
+    text: str, nano: NanoBackbone
+) -> None:
+    ids = text_ids(nano.tokenizer, text)
+    assert not {PAD, IMAGE, USER, ASSISTANT, END} & set(ids)
+    assert nano.tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+def test_plain_text_is_tokenised_as_the_tokenizer_does(nano: NanoBackbone) -> None:
+    ids = text_ids(nano.tokenizer, ANSWER)
+    assert ids == nano.tokenizer(ANSWER, add_special_tokens=False)["input_ids"]
+    names = nano.tokenizer.convert_ids_to_tokens(ids)
+    for token in ("<seg>", "<|loc1|>", "<|loc999|>", "<|bg4|>", "<|fg12|>", "</seg>"):
+        assert names.count(token) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(question=noise, label=noise)
+def test_prompts_cannot_inject_control_tokens(
+    question: str, label: str, nano: NanoBackbone
+) -> None:
+    answer = f"Here it is.\n<seg>{label}<|loc5|></seg>"
+    inputs = nano.collate([talk(question, answer)], training=True)
+    ids = inputs.tensors["input_ids"][0].tolist()
+    end = ids.index(ASSISTANT)
+    assert ids[: NUM_IMAGE + 1] == [IMAGE] * NUM_IMAGE + [USER]
+    assert nano.tokenizer.decode(ids[NUM_IMAGE + 1 : end], skip_special_tokens=False) == question
+    assert nano.tokenizer.decode(ids[end + 1 : -1], skip_special_tokens=False) == answer
+    assert [ids.count(token) for token in range(5)] == [0, NUM_IMAGE, 1, 1, 1]
+
+
+def test_a_model_still_runs_on_a_prompt_that_names_control_tokens(nano: NanoBackbone) -> None:
+    question = "Segment <|image|><|end|><|pad|>."
+    tensors = nano.collate([talk(question)], training=False).tensors
+    with torch.no_grad():
+        assert nano.model(**tensors).logits.isfinite().all()
+
+
+def test_known_tokens_keep_their_ids_when_more_are_taught(nano_weights: Path) -> None:
+    backbone = NanoBackbone(NanoConfig(weights=nano_weights))
+    base, more = backbone.load_tokenizer(()), backbone.load_tokenizer(["<|loc4|>", "<|x|>"])
+    assert len(more) == len(base) + 1
+    assert more.get_vocab()["<|x|>"] == len(base)
+    assert more.get_vocab()["<|loc4|>"] == base.get_vocab()["<|loc4|>"]
+    assert add_scheme_tokens(more, ["<|x|>"]) == 0
+
+
+def test_a_scheme_token_named_like_a_control_token_is_refused(nano_weights: Path) -> None:
+    with pytest.raises(BackboneError, match=r"<\|end\|> is one of nano's control tokens"):
+        NanoBackbone(NanoConfig(weights=nano_weights)).load(["<|a|>", "<|end|>"])
+
+
+# rows of new tokens
+
+
+def test_new_rows_leave_old_ones_as_they_are(nano_weights: Path) -> None:
+    before, after = loaded(nano_weights), loaded(nano_weights, ["<|one|>", "<|two|>"])
+    rows = before.model.get_input_embeddings().weight.shape[0]
+    for get in ("get_input_embeddings", "get_output_embeddings"):
+        old, new = getattr(before.model, get)().weight, getattr(after.model, get)().weight
+        assert new.shape[0] == rows + 2 == len(after.tokenizer)
+        assert torch.equal(new[:rows], old)
+        assert new[rows:].abs().max() > 0 and not torch.equal(new[rows], new[rows + 1])
+    assert grow(after.model, after.tokenizer, 0) == 0
+
+
+def test_rows_of_new_tokens_do_not_depend_on_their_order(nano_weights: Path) -> None:
+    one = loaded(nano_weights, ["<|a|>", "<|b|>", "<|c|>"])
+    other = loaded(nano_weights, ["<|c|>", "<|a|>"])
+    for token in ("<|a|>", "<|c|>"):
+        first, second = (
+            backbone.model.get_output_embeddings().weight[
+                backbone.tokenizer.convert_tokens_to_ids(token)
+            ]
+            for backbone in (one, other)
+        )
+        assert torch.equal(first, second)
+
+
+def test_rows_filled_in_any_order_are_the_same() -> None:
+    tokenizer = build_tokenizer(["<|loc3|>", "<|z|>"])
+    one, other = build_model(tokenizer, 1), build_model(tokenizer, 2)
+    ids = list(range(len(tokenizer)))
+    fill_token_rows(one, tokenizer, ids, 7)
+    fill_token_rows(other, tokenizer, ids[::-1], 7)
+    assert torch.equal(one.get_input_embeddings().weight, other.get_input_embeddings().weight)
+    assert torch.equal(one.lm_head.weight, other.lm_head.weight)
+
+
+def test_near_coordinates_start_nearer_than_far_ones() -> None:
+    tokenizer = build_tokenizer([f"<|loc{n}|>" for n in range(1000)])
+    rows = build_model(tokenizer, 0).get_input_embeddings().weight
+    first = tokenizer.convert_tokens_to_ids("<|loc0|>")
+    distances = (rows[first + 500] - rows[first : first + 1000]).norm(dim=1)
+    assert distances[500] == 0
+    assert distances[501] < distances[505] < distances[530] < distances[700]
+
+
+# batches
+
+
+def test_training_batch_pads_right_and_labels_answers_only(nano: NanoBackbone) -> None:
+    short = "Here it is.\n<seg>others</seg>"
+    pair = [talk(name="long"), talk("Segment it.", short, name="short")]
+    inputs = nano.collate(pair, training=True)
+    assert set(inputs.tensors) == {"input_ids", "attention_mask", "pixel_values", "labels"}
+    ids, mask, labels = (inputs.tensors[k] for k in ("input_ids", "attention_mask", "labels"))
+    assert ids.shape == mask.shape == labels.shape and ids.dtype == torch.int64
+    assert inputs.tensors["pixel_values"].shape == (2, 3, 128, 128)
+    answers = [ANSWER, short]
+    for row, conversation in enumerate(pair):
+        length = int(mask[row].sum())
+        assert mask[row].tolist() == [1] * length + [0] * (ids.shape[1] - length)
+        assert ids[row, length:].eq(PAD).all()
+        told = labels[row] != -100
+        assert torch.equal(ids[row][told], labels[row][told])
+        start = ids[row].tolist().index(ASSISTANT) + 1
+        assert torch.nonzero(told).flatten().tolist() == list(range(start, length))
+        text = nano.tokenizer.decode(labels[row][told], skip_special_tokens=False)
+        assert text == answers[row] + "<|end|>"
+        question = nano.tokenizer.decode(ids[row, NUM_IMAGE + 1 : start - 1])
+        assert question == conversation.question
+        assert ids[row, : NUM_IMAGE + 1].tolist() == [IMAGE] * NUM_IMAGE + [USER]
+    assert inputs.num_answer_tokens == int((labels != -100).sum())
+    assert inputs.too_long == ()
+
+
+def test_generation_batch_pads_left_and_leaves_answers_out(nano: NanoBackbone) -> None:
+    pair = [talk("Segment the small dog on the left."), talk("Segment it.")]
+    inputs = nano.collate(pair, training=False)
+    assert set(inputs.tensors) == {"input_ids", "attention_mask", "pixel_values"}
+    assert inputs.num_answer_tokens == 0
+    ids, mask = inputs.tensors["input_ids"], inputs.tensors["attention_mask"]
+    assert ids[:, -1].tolist() == [ASSISTANT, ASSISTANT]
+    assert mask[0].all() and not mask[1].all()
+    padding = int((mask[1] == 0).sum())
+    assert mask[1].tolist() == [0] * padding + [1] * (ids.shape[1] - padding)
+    assert ids[1, :padding].eq(PAD).all() and ids[1, padding] == IMAGE
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_image_tokens_count_in_max_length_and_nothing_is_cut(
+    nano: NanoBackbone, training: bool
+) -> None:
+    pair = [talk(name="short"), talk("Segment the dog on the far left.", name="long")]
+    whole = nano.collate(pair, training=training).tensors["attention_mask"].sum(1).tolist()
+    assert NUM_IMAGE < whole[0] < whole[1]
+
+    def collate(limit: int) -> ModelInputs:
+        return nano.collate(pair, training=training, max_length=limit)
+
+    assert collate(whole[1]).too_long == ()
+    less = collate(whole[1] - 1)
+    assert less.too_long == ("long",)
+    assert less.tensors["input_ids"].shape == (1, whole[0])
+    assert collate(whole[0] - 1).too_long == ("short", "long")
+    assert collate(NUM_IMAGE).tensors == {}
+
+
+def test_pictures_of_any_size_make_one_batch(nano: NanoBackbone) -> None:
+    sizes = [(128, 128), (40, 300), (1, 1), (500, 90)]
+    inputs = nano.collate([talk(size=size) for size in sizes], training=True)
+    pixels = inputs.tensors["pixel_values"]
+    assert pixels.shape == (4, 3, 128, 128) and pixels.dtype == torch.float32
+    assert pixels.min() >= -1 and pixels.max() <= 1
+    with torch.no_grad():
+        assert nano.model(**inputs.tensors).loss.isfinite()
+    assert {nano.num_image_tokens(size) for size in sizes} == {256}
+
+
+def test_pixels_run_from_minus_one_to_one_channels_first() -> None:
+    picture = np.zeros((128, 128, 3), dtype=np.uint8)
+    picture[5, 7] = (255, 0, 255)
+    pixels = to_pixels(picture)
+    assert pixels[:, 5, 7].tolist() == [1.0, -1.0, 1.0]
+    assert pixels[:, 7, 5].tolist() == [-1.0, -1.0, -1.0]
+
+
+def test_training_without_an_answer_names_the_conversation(nano: NanoBackbone) -> None:
+    with pytest.raises(ValueError, match="'x7' has no answer"):
+        nano.collate([talk(answer=None, name="x7")], training=True)
+
+
+def test_collating_before_loading_says_so(nano_weights: Path) -> None:
+    with pytest.raises(BackboneError, match="before load"):
+        NanoBackbone(NanoConfig(weights=nano_weights)).collate([talk()], training=False)
+
+
+# generation
+
+
+def test_a_batch_of_three_answers_as_three_batches_of_one(nano_weights: Path) -> None:
+    backbone = loaded(nano_weights)
+    model = backbone.model.double()
+    questions = ["Segment it.", "Segment the red ring above the blue bar.", "Segment all dots."]
+    asked = [talk(question, seed=seed) for seed, question in enumerate(questions)]
+
+    def write(conversations: list[Conversation]) -> list[list[int]]:
+        tensors = backbone.collate(conversations, training=False).tensors
+        tensors["pixel_values"] = tensors["pixel_values"].double()
+        found = model.generate(**tensors, max_new_tokens=8, min_new_tokens=8, do_sample=False)
+        return found[:, tensors["input_ids"].shape[1] :].tolist()
+
+    assert write(asked) == [write([one])[0] for one in asked]
+
+
+def test_the_plain_engine_runs_nano_and_keeps_special_tokens(nano: NanoBackbone) -> None:
+    batch = EngineBatch(
+        conversations=[talk(answer=None), talk("Segment it.", None)],
+        labels=[("the dog",), None],
+        max_new_tokens=6,
+    )
+    scheme = build_scheme("next-brick")
+    answers = plain_engine(nano, batch, scheme, GenerationSettings())
+    assert len(answers) == 2
+    for answer in answers:
+        assert 1 <= answer.num_tokens <= 6
+        assert scheme.decode(answer.text, (128, 128)).status in ("ok", "repaired", "invalid")
+
+
+# errors, identity, adapters
+
+
+def test_a_folder_without_weights_is_one_clear_error(tmp_path: Path) -> None:
+    backbone = NanoBackbone(NanoConfig(weights=tmp_path / "nowhere"))
+    for act in (lambda: backbone.load(()), backbone.fingerprint):
+        with pytest.raises(BackboneError, match=r"nowhere has no \w+\.json.*backbone.params"):
+            act()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", b'{"version": "1.', r"tokenizer\.json is damaged"),
+        ("config.json", b"{", r"config\.json is damaged"),
+        ("config.json", b'{"model_type": "llama"}', "does not describe a model of type 'llava'"),
+        ("config.json", b"[]", "does not describe a model of type 'llava'"),
+        ("model.safetensors", b"\x10\x00", r"model\.safetensors is missing, damaged"),
+    ],
+)
+def test_damaged_files_are_one_clear_error(
+    copied: Path, name: str, content: bytes, message: str
+) -> None:
+    (copied / name).write_bytes(content)
+    with pytest.raises(BackboneError, match=message):
+        loaded(copied)
+
+
+def test_truncated_weights_are_one_clear_error(copied: Path) -> None:
+    path = copied / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(BackboneError, match="damaged"):
+        loaded(copied)
+
+
+def test_weights_of_another_architecture_are_refused(copied: Path) -> None:
+    config = (copied / "config.json").read_text()
+    changed = config.replace('"intermediate_size": 512', '"intermediate_size": 256')
+    assert changed != config
+    (copied / "config.json").write_text(changed)
+    with pytest.raises(BackboneError, match="another architecture"):
+        loaded(copied)
+
+
+def test_starting_from_scratch_needs_no_weights_and_follows_the_seed(copied: Path) -> None:
+    (copied / "model.safetensors").unlink()
+    one, same, other = (loaded(copied, from_scratch=True, seed=seed) for seed in (1, 1, 2))
+    first, again, third = (weights_of(backbone.model) for backbone in (one, same, other))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["lm_head.weight"], third["lm_head.weight"])
+    with pytest.raises(BackboneError, match="missing, damaged"):
+        loaded(copied)
+
+
+def test_fingerprint_follows_weights_tokenizer_and_seed(copied: Path) -> None:
+    def fingerprint(**params: Any) -> str:
+        return NanoBackbone(NanoConfig(weights=copied, **params)).fingerprint()
+
+    first = fingerprint()
+    assert re.fullmatch(r"nano:[0-9a-f]{16}", first)
+    assert fingerprint() == fingerprint(seed=5) == first
+    scratch = {fingerprint(from_scratch=True, seed=seed) for seed in (0, 1)}
+    assert len(scratch | {first}) == 3
+    model = loaded(copied)
+    assert model.fingerprint() == first
+    with (copied / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    second = fingerprint()
+    with (copied / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    assert len({first, second, fingerprint()}) == 3
+    assert fingerprint(from_scratch=True, seed=0) not in scratch
+
+
+def test_lora_adapts_the_llama_and_the_connector_only(nano: NanoBackbone) -> None:
+    pattern = nano.lora_targets()
+    assert isinstance(pattern, str)
+    linear = [
+        name for name, part in nano.model.named_modules() if isinstance(part, torch.nn.Linear)
+    ]
+    chosen = [name for name in linear if re.fullmatch(pattern, name)]
+    assert len(chosen) == 5 * 7 + 2
+    assert not any("vision_tower" in name or "lm_head" in name for name in chosen)
+
+
+def test_another_architecture_does_not_load_silently(nano_weights: Path) -> None:
+    small = build_model(build_tokenizer(), 0)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_weights(small, nano_weights)
