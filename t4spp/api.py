@@ -14,8 +14,9 @@ from t4spp.components import Backbone
 from t4spp.decoding.engine import Engine, plain_engine
 from t4spp.decoding.generate import generate
 from t4spp.decoding.processes import Crew
-from t4spp.errors import ConfigError
+from t4spp.errors import ConfigError, RunError
 from t4spp.evaluation.experiment import Experiment, open_experiment
+from t4spp.evaluation.pairs import read_answer
 from t4spp.pictures import as_image
 from t4spp.plugins import Catalogue, load_catalogue
 from t4spp.schemes.base import Scheme
@@ -140,6 +141,7 @@ class Segmenter:
             RecipeError: the file is missing, truncated or no picture.
             ConfigError: neither a prompt nor labels, or an array of another kind.
             SchemeError: a label that no descriptor can carry.
+            RunError: the prompt is longer than ``data.max_length`` allows.
         """
         return self.segment_batch([image], prompt, labels)[0]
 
@@ -167,9 +169,14 @@ class Segmenter:
             engine=self.engine,
         )
         for sample, answer in zip(samples, answers, strict=True):
+            if answer.refused:
+                raise RunError(
+                    f"the prompt {asked!r} does not fit data.max_length="
+                    f"{self._settings.max_length} tokens, image tokens counted. Shorten it, or "
+                    "raise data.max_length (overrides, or --set)."
+                )
             began = time.perf_counter()
-            coarse = scheme.decode(answer.text, sample.size, names)
-            refined = refiner.refine(sample.image, coarse)
+            coarse, refined = read_answer(sample, answer, scheme, refiner)
             found.append(
                 Segmentation(
                     prompt=asked,

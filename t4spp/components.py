@@ -156,12 +156,22 @@ class Refiner(ABC):
 
 @dataclass(kw_only=True)
 class TrackedRun:
-    """What a tracker is told at the start of a run."""
+    """What a tracker is told at the start of a run.
+
+    Attributes:
+        name: of the run.
+        folder: the run's.
+        config: resolved.
+        tags: of the run.
+        resumed: whether it goes on with what the folder holds; otherwise nothing that a tracker
+            left there belongs to it.
+    """
 
     name: str
     folder: Path
     config: dict[str, Any]
     tags: tuple[str, ...] = field(default=())
+    resumed: bool = False
 
 
 class Tracker(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -32,6 +33,22 @@ class BackboneError(T4sppError):
 
 class RunError(T4sppError):
     """A run's folder exists, is incomplete, or does not fit what is asked of it."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that no space is left.
+
+    Libraries wrap the OS error in text: safetensors says ``os error 28``.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        text = str(seen).lower()
+        if "no space left" in text or "os error 28" in text:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

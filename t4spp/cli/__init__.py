@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 
 import t4spp
-from t4spp.errors import T4sppError, nearest
+from t4spp.errors import T4sppError, is_disk_full, nearest
 
 COMMANDS: dict[str, str] = {
     "plugins": "list what the installed plugins offer",
@@ -88,18 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             debug,
         )
         return EXIT_FAULT
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, says that no space is left."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(seen) or "os error 28" in str(seen):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
 
 
 def build_parser(command: str) -> argparse.ArgumentParser:

@@ -117,6 +117,8 @@ def samples_of(args: argparse.Namespace, catalogue: Catalogue) -> Sequence[Sampl
     component = recipe_of(args)
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit {args.limit}: expected at least 1")
+    from t4spp.data.head import head
+
     recipe = catalogue.build("recipe", component.name, component.params, "recipe.params")
     split = recipe.splits[0] if args.split is None else args.split
     if split not in recipe.splits:
@@ -125,25 +127,7 @@ def samples_of(args: argparse.Namespace, catalogue: Catalogue) -> Sequence[Sampl
             f"{nearest(split, recipe.splits)}"
         )
     samples: Sequence[Sample] = recipe.samples(split)
-    return samples if args.limit is None else _First(samples, args.limit)
-
-
-class _First(Sequence["Sample"]):
-    """The first items of a sequence, read when they are asked for."""
-
-    def __init__(self, inner: Sequence[Sample], limit: int) -> None:
-        self._inner = inner
-        self._length = min(limit, len(inner))
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(self._length))]
-        if not -self._length <= index < self._length:
-            raise IndexError(index)
-        return self._inner[index % self._length]
+    return head(samples, args.limit)
 
 
 def token_counter(scheme: Scheme, folder: Path | None, catalogue: Catalogue) -> CountTokens:

@@ -7,19 +7,23 @@ its latest checkpoint, or from the last prompt that was answered.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t4spp.cli.evaluate import generate_and_score, print_scores
 from t4spp.cli.options import add_config_arguments, catalogue_of, print_json
-from t4spp.cli.train import add_folder_arguments, print_summary, run_folder
+from t4spp.cli.train import (
+    add_folder_arguments,
+    follow,
+    print_summary,
+    run_folder,
+    train_followed,
+)
 
 if TYPE_CHECKING:
     from t4spp.evaluation.experiment import Experiment
     from t4spp.tracking import Trackers
-    from t4spp.training.trainer import Trainer, TrainSummary
+    from t4spp.training.trainer import Trainer
 
 NUM_OVERLAYS = 16
 """Pictures with masks that trackers are given after the evaluation."""
@@ -38,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from t4spp.evaluation.experiment import Experiment
     from t4spp.evaluation.scores import check_protocols
     from t4spp.report.html import write_report
+    from t4spp.tracking import Trackers
     from t4spp.training.processes import leave_processes
 
     catalogue = catalogue_of(args)
@@ -47,13 +52,14 @@ def run(args: argparse.Namespace) -> int:
     folder = run_folder(args.output, config)
     split = config.data.eval_split
     experiment.samples(split)  # a missing dataset is told before anything is trained
+    trackers = Trackers.of_config(config.tracking, catalogue)
     trainer = _claimed(experiment, folder, resume=args.resume, overwrite=args.overwrite)
     crew = Crew.current()
-    with _followed(experiment, folder, crew.is_main) as trackers:
-        summary = None if trainer is None else _train(trainer, experiment, trackers)
+    with follow(trackers, config, folder, resumed=args.resume, is_main=crew.is_main):
+        summary = None if trainer is None else train_followed(trainer, experiment, trackers)
         del trainer  # its weights and optimiser make room for generation
         metrics = generate_and_score(experiment, folder, split, generate=True, resume=args.resume)
-        if trackers is not None:
+        if crew.is_main:
             _tell(trackers, experiment, folder, split, metrics)
     report = write_report(folder, catalogue) if crew.is_main else None
     if crew.is_main:
@@ -95,38 +101,12 @@ def _claimed(
     return None
 
 
-@contextmanager
-def _followed(experiment: Experiment, folder: Path, is_main: bool) -> Iterator[Trackers | None]:
-    """The run's trackers, on the main process."""
-    from t4spp.components import TrackedRun
-    from t4spp.tracking import Trackers
-
-    if not is_main:
-        yield None
-        return
-    config = experiment.config
-    trackers = Trackers.of_config(config.tracking, experiment.catalogue)
-    described: dict[str, Any] = config.model_dump(mode="json")
-    with trackers.following(TrackedRun(name=config.name, folder=folder, config=described)):
-        yield trackers
-
-
-def _train(trainer: Trainer, experiment: Experiment, trackers: Trackers | None) -> TrainSummary:
-    from t4spp.evaluation.during_training import TrainingEvaluator
-
-    summary = trainer.train(evaluate=TrainingEvaluator(experiment), follower=trackers)
-    if trackers is not None:
-        name = f"{experiment.config.name}-weights"
-        trackers.artifact(name, "model", summary.weights)
-    return summary
-
-
 def _tell(
     trackers: Trackers, experiment: Experiment, folder: Path, split: str, metrics: dict[str, Any]
 ) -> None:
     """Give the trackers the scores, the predictions and some pictures."""
+    from t4spp.evaluation.pairs import read_answer
     from t4spp.evaluation.predictions import predictions_path, read_predictions
-    from t4spp.evaluation.run import decode_answer
     from t4spp.report.gallery import overlay_of
 
     path = predictions_path(folder, split)
@@ -142,8 +122,8 @@ def _tell(
         if sample.load_image is None:
             trackers.note("a prompt without a picture is not drawn", id=sample.id)
             continue
-        decoded = decode_answer(
-            sample, predictions[position], experiment.scheme, experiment.refiner
-        )
+        decoded = read_answer(sample, predictions[position], experiment.scheme, experiment.refiner)[
+            1
+        ]
         overlays.append(overlay_of(sample, decoded))
     trackers.overlays(trackers.step, overlays)

@@ -7,6 +7,8 @@ train FILE``; see docs/training.md.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,9 @@ from t4spp.cli.options import add_config_arguments, catalogue_of, print_json
 
 if TYPE_CHECKING:
     from t4spp.config import RunConfig
-    from t4spp.plugins import Catalogue
-    from t4spp.training.trainer import Evaluate, Trainer, TrainSummary
+    from t4spp.evaluation.experiment import Experiment
+    from t4spp.tracking import Trackers
+    from t4spp.training.trainer import Trainer, TrainSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,16 +42,22 @@ def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, print the summary."""
     from t4spp.config import load_config
+    from t4spp.evaluation.experiment import Experiment
+    from t4spp.tracking import Trackers
     from t4spp.training.processes import leave_processes
     from t4spp.training.trainer import Trainer
 
     catalogue = catalogue_of(args)
     config = load_config(args.config, args.set, catalogue)
     folder = run_folder(args.output, config)
-    trainer = Trainer(config, catalogue, folder)
-    evaluate = _evaluator(trainer, catalogue)
+    experiment = Experiment(config=config, catalogue=catalogue)
+    trainer = Trainer(config, catalogue, folder, scheme=experiment.scheme)
+    if config.training.evaluate_every is not None:
+        experiment.samples(config.data.eval_split)  # told before anything is trained
+    trackers = Trackers.of_config(config.tracking, catalogue)
     trainer.claim(resume=args.resume, overwrite=args.overwrite)
-    summary = _train(trainer, catalogue, evaluate)
+    with follow(trackers, config, folder, resumed=args.resume, is_main=trainer.is_main):
+        summary = train_followed(trainer, experiment, trackers)
     if trainer.is_main:
         if args.json:
             print_json({**summary.as_dict(), "run": str(folder)})
@@ -64,33 +73,31 @@ def run_folder(output: str | None, config: RunConfig) -> Path:
     return Path(output) if output else Path("runs") / config.name
 
 
-def _evaluator(trainer: Trainer, catalogue: Catalogue) -> Evaluate | None:
-    """What scores the model during training, if the config asks for it."""
-    if trainer.config.training.evaluate_every is None:
-        return None
-    from t4spp.evaluation.during_training import TrainingEvaluator
-    from t4spp.evaluation.experiment import Experiment
-
-    experiment = Experiment(config=trainer.config, catalogue=catalogue)
-    experiment.samples(trainer.config.data.eval_split)  # told before anything is trained
-    return TrainingEvaluator(experiment)
-
-
-def _train(trainer: Trainer, catalogue: Catalogue, evaluate: Evaluate | None) -> TrainSummary:
-    """Train a claimed run, with its trackers on the main process."""
+@contextmanager
+def follow(
+    trackers: Trackers, config: RunConfig, folder: Path, *, resumed: bool, is_main: bool
+) -> Iterator[None]:
+    """Let the run's trackers follow it, on the main process."""
     from t4spp.components import TrackedRun
-    from t4spp.tracking import Trackers
 
+    if not is_main:
+        yield
+        return
+    described: dict[str, Any] = config.model_dump(mode="json")
+    run = TrackedRun(name=config.name, folder=folder, config=described, resumed=resumed)
+    with trackers.following(run):
+        yield
+
+
+def train_followed(trainer: Trainer, experiment: Experiment, trackers: Trackers) -> TrainSummary:
+    """Train a claimed run, scoring as often as its config asks; its weights are an artifact."""
+    from t4spp.evaluation.during_training import TrainingEvaluator
+
+    evaluate = TrainingEvaluator(experiment)
     if not trainer.is_main:
         return trainer.train(evaluate=evaluate)
-    config = trainer.config
-    described: dict[str, Any] = config.model_dump(mode="json")
-    trackers = Trackers.of_config(config.tracking, catalogue)
-    with trackers.following(
-        TrackedRun(name=config.name, folder=trainer.run_folder, config=described)
-    ):
-        summary = trainer.train(evaluate=evaluate, follower=trackers)
-        trackers.artifact(f"{config.name}-weights", "model", summary.weights)
+    summary = trainer.train(evaluate=evaluate, follower=trackers)
+    trackers.artifact(f"{trainer.config.name}-weights", "model", summary.weights)
     return summary
 
 

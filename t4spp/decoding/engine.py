@@ -61,7 +61,7 @@ class EngineBatch:
     """Prompts to answer together.
 
     Attributes:
-        conversations: without answers; none is too long for the model.
+        conversations: without answers.
         labels: for each, the labels that its prompt admits; None where it leaves them open.
         max_new_tokens: bound on every answer of the batch.
         seed: of the sampling, the batch's own, so that it is repeated wherever the batch runs.
@@ -94,18 +94,20 @@ class TokenBounds:
         return self._by_labels[labels]
 
 
-Engine = Callable[[Backbone, EngineBatch, Scheme, GenerationSettings], list[Answer]]
-"""An engine answers one batch, in order."""
+Engine = Callable[[Backbone, EngineBatch, Scheme, GenerationSettings], Sequence[Answer | None]]
+"""An engine answers one batch, in order; None to a prompt of more than ``max_length`` tokens."""
 
 
 def plain_engine(
     backbone: Backbone, batch: EngineBatch, scheme: Scheme, settings: GenerationSettings
-) -> list[Answer]:
+) -> list[Answer | None]:
     """One token a pass by the model's own ``generate``: greedy, or seeded sampling."""
     import torch
 
     model, tokenizer = loaded(backbone)
-    inputs = backbone.collate(batch.conversations, training=False, max_length=None)
+    inputs = backbone.collate(batch.conversations, training=False, max_length=settings.max_length)
+    if len(inputs.too_long) == len(batch.conversations):
+        return [None] * len(batch.conversations)
     tensors = {name: tensor.to(model.device) for name, tensor in inputs.tensors.items()}
     end_ids = _end_ids(model, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_ids[0]
@@ -129,7 +131,8 @@ def plain_engine(
     finally:
         model.train(was_training)
     prompt_length = tensors["input_ids"].shape[1]
-    return [read_answer(row[prompt_length:], tokenizer, end_ids) for row in sequences]
+    answers = (read_answer(row[prompt_length:], tokenizer, end_ids) for row in sequences)
+    return [None if c.id in inputs.too_long else next(answers) for c in batch.conversations]
 
 
 def read_answer(ids: Tensor, tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int]) -> Answer:

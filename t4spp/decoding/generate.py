@@ -19,9 +19,8 @@ from t4spp.decoding.engine import (
     loaded,
     plain_engine,
 )
-from t4spp.decoding.prediction import Prediction
+from t4spp.decoding.prediction import PROMPT_TOO_LONG, Prediction
 from t4spp.decoding.processes import Crew
-from t4spp.errors import RunError
 from t4spp.schemes.base import Scheme
 from t4spp.types import Sample
 
@@ -48,7 +47,8 @@ def generate(
     Samples are cut into chunks of ``settings.batch_size``, always at the same places; each
     process takes every ``crew.size``-th chunk. So the batches, and with them the answers, do not
     depend on the number of processes. Predictions come out on the main process only; the others
-    must exhaust the iterator too.
+    must exhaust the iterator too. A prompt longer than ``settings.max_length`` is not asked; its
+    prediction is empty and says so in ``refused``.
 
     Args:
         backbone: loaded, or one that answers by itself (``model is None``).
@@ -62,7 +62,6 @@ def generate(
         engine: answers a batch of a backbone with a model.
 
     Raises:
-        RunError: a prompt is longer than ``settings.max_length``.
         RecipeError: a picture is missing or damaged.
         ValueError: ``start`` lies inside a chunk.
     """
@@ -109,7 +108,7 @@ def _answer_chunk(
     began = time.perf_counter()
     if bounds is None:
         texts = backbone.answer(chunk, scheme)
-        answers = [_own_answer(backbone, text) for text in texts]
+        answers: list[Answer | None] = [_own_answer(backbone, text) for text in texts]
     else:
         labels = [tuple(sample.labels) or None for sample in chunk]
         batch = EngineBatch(
@@ -118,23 +117,36 @@ def _answer_chunk(
             max_new_tokens=settings.max_new_tokens or max(map(bounds.of, labels)),
             seed=_batch_seed(settings.seed, position),
         )
-        _refuse_too_long(backbone, batch, settings)
-        answers = engine(backbone, batch, scheme, settings)
+        answers = list(engine(backbone, batch, scheme, settings))
     if len(answers) != len(chunk):
         raise RuntimeError(f"{len(answers)} answers to {len(chunk)} prompts")
     seconds = (time.perf_counter() - began) / len(chunk)
     return [
-        Prediction(
-            id=sample.id,
-            prompt=sample.prompt,
-            labels=tuple(sample.labels),
-            text=answer.text,
-            num_tokens=answer.num_tokens,
-            num_passes=answer.num_passes,
-            seconds=round(seconds, 6),
-        )
+        _prediction(sample, answer, round(seconds, 6), settings)
         for sample, answer in zip(chunk, answers, strict=True)
     ]
+
+
+def _prediction(
+    sample: Sample, answer: Answer | None, seconds: float, settings: GenerationSettings
+) -> Prediction:
+    if answer is None:
+        logger.warning(
+            "the prompt of sample %r takes more than data.max_length=%s tokens, image tokens "
+            "counted, and is not asked",
+            sample.id,
+            settings.max_length,
+        )
+    return Prediction(
+        id=sample.id,
+        prompt=sample.prompt,
+        labels=tuple(sample.labels),
+        text="" if answer is None else answer.text,
+        num_tokens=None if answer is None else answer.num_tokens,
+        num_passes=0 if answer is None else answer.num_passes,
+        seconds=seconds,
+        refused=PROMPT_TOO_LONG if answer is None else None,
+    )
 
 
 def _own_answer(backbone: Backbone, text: str) -> Answer:
@@ -150,19 +162,6 @@ def _ask(builder: ConversationBuilder, sample: Sample) -> Conversation:
     if conversation is None:
         raise RuntimeError(f"no question could be built for the sample {sample.id!r}")
     return conversation
-
-
-def _refuse_too_long(backbone: Backbone, batch: EngineBatch, settings: GenerationSettings) -> None:
-    if settings.max_length is None or backbone.tokenizer is None:
-        return
-    for conversation in batch.conversations:
-        words = len(backbone.tokenizer(conversation.question).input_ids)
-        length = words + backbone.num_image_tokens(conversation.size)
-        if length > settings.max_length:
-            raise RunError(
-                f"the prompt of the sample {conversation.id!r} takes {length} tokens, image "
-                f"tokens counted; data.max_length is {settings.max_length}. Raise data.max_length."
-            )
 
 
 def _batch_seed(seed: int, position: int) -> int:

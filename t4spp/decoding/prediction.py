@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+PROMPT_TOO_LONG = "prompt-too-long"
+"""``refused`` of a prompt that does not fit ``data.max_length``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What a backbone answered to one prompt.
@@ -17,6 +21,7 @@ class Prediction:
         num_tokens: answer tokens, the end token counted; None when nothing tokenised it.
         num_passes: forward passes of the model, the prompt's pass counted.
         seconds: wall time of its batch over the batch's size.
+        refused: why the model was not asked, a problem's code; None where it was.
     """
 
     id: str
@@ -26,3 +31,4 @@ class Prediction:
     num_tokens: int | None
     num_passes: int
     seconds: float
+    refused: str | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from t4spp.components import Backbone
+from t4spp.data.head import head
 from t4spp.decoding.engine import Engine, plain_engine
 from t4spp.decoding.generate import generate
 from t4spp.decoding.processes import Crew
-from t4spp.evaluation.experiment import Experiment, Head
+from t4spp.evaluation.experiment import Experiment
 from t4spp.evaluation.run import score_answers, summarise
 
 
@@ -29,7 +30,7 @@ class TrainingEvaluator:
         config = self.experiment.config
         crew = Crew.current()
         whole = self.experiment.samples(config.data.eval_split)
-        samples = Head(whole, min(config.training.eval_samples, len(whole)))
+        samples = head(whole, config.training.eval_samples)
         answers = generate(
             backbone,
             samples,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from t4spp.components import Backbone, Recipe, Refiner
 from t4spp.config import RunConfig, load_config
 from t4spp.data.conversations import ConversationBuilder
+from t4spp.data.head import head
 from t4spp.decoding.engine import GenerationSettings
 from t4spp.errors import RunError
 from t4spp.plugins import Catalogue
 from t4spp.schemes.base import Scheme
+from t4spp.training.binding import binding_config, binding_hash
 from t4spp.training.checkpoints import CheckpointStore, load_checkpoint
 from t4spp.training.folders import CONFIG_NAME
 from t4spp.training.processes import runs_on_cpu
@@ -134,55 +134,16 @@ class Experiment:
                 f"the split {split!r} of the recipe {self.config.data.recipe.name!r} is empty, so "
                 "there is nothing to score. Choose another by data.eval_split or --split."
             )
-        limit = self.config.data.max_eval_samples
-        return samples if limit is None or limit >= len(samples) else Head(samples, limit)
+        return head(samples, self.config.data.max_eval_samples)
 
     def answers_hash(self) -> str:
         """16 hexadecimal digits over the parts of the config that shape answers.
 
-        Refiner, evaluation and tracking are not among them, nor is how many samples are scored:
-        predictions stay valid when those change.
+        Refiner, evaluation and tracking are not among them, nor is how many samples are scored or
+        what a resumed training may change: predictions stay valid when those change.
         """
-        config = self.config.model_dump(
-            mode="json", include={"seed", "scheme", "backbone", "data", "training", "generation"}
-        )
-        for key in ("max_eval_samples", "eval_split"):
-            del config["data"][key]
-        for key in ("evaluate_every", "eval_samples", "log_every", "save_every", "num_workers"):
-            del config["training"][key]
-        text = json.dumps(config, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class Head(Sequence[Sample]):
-    """The first samples of a sequence, read when they are asked for."""
-
-    def __init__(self, samples: Sequence[Sample], length: int) -> None:
-        """Keep the first ``length`` of ``samples``."""
-        self._samples = samples
-        self._length = length
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return self._length
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        """One sample, or a list of several."""
-        if isinstance(index, slice):
-            return [self._samples[i] for i in range(*index.indices(self._length))]
-        if not -self._length <= index < self._length:
-            raise IndexError(index)
-        return self._samples[index % self._length]
-
-    def __iter__(self) -> Iterator[Sample]:
-        """Each sample in turn."""
-        return (self._samples[i] for i in range(self._length))
+        generation = self.config.generation.model_dump(mode="json")
+        return binding_hash({**binding_config(self.config), "generation": generation})
 
 
 def own_device() -> Any:

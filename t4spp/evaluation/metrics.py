@@ -96,7 +96,7 @@ class BoxAccuracy(Metric):
 
 
 class EmptyAccuracy(Metric):
-    """N-acc: the share of pairs without a target whose predicted mask is empty too."""
+    """N-acc: the share of pairs without a target of which the answer says so."""
 
     full_state_update = False
     higher_is_better = True
@@ -109,10 +109,10 @@ class EmptyAccuracy(Metric):
         self.add_state("hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("total", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, predicted_area: Tensor) -> None:
-        """Add pairs without a target: the predicted masks' pixels, int64[N]."""
-        self.hits += (predicted_area == 0).sum()
-        self.total += len(predicted_area)
+    def update(self, says_nothing: Tensor) -> None:
+        """Add pairs without a target: 1 where the answer was read and is empty, int64[N]."""
+        self.hits += says_nothing.sum()
+        self.total += len(says_nothing)
 
     def compute(self) -> Tensor:
         """float64 in 0..1; NaN without pairs."""

@@ -18,7 +18,8 @@ class NativeProtocol:
     """cIoU, mean IoU and Acc@0.5 over pairs with a target; N-acc over pairs without one.
 
     Pairs without a target never enter the first three: a model that answers "nothing" gains
-    nothing there, and one that invents a mask loses in ``n_acc``.
+    nothing there, and one that invents a mask loses in ``n_acc``. So does one whose answer cannot
+    be read: it has not said that nothing is there.
     """
 
     name = "native"
@@ -56,7 +57,7 @@ class NativeProtocol:
             _boxes([pair.predicted_box for pair in present]).to(intersection.device),
             _boxes([pair.true_box for pair in present]).to(intersection.device),
         )
-        self.metrics["n_acc"].update(column(absent, lambda pair: pair.predicted_area))
+        self.metrics["n_acc"].update(column(absent, lambda pair: pair.says_nothing))
 
     def compute(self) -> dict[str, float]:
         """The scores over all processes; NaN where nothing counts. All processes must call it."""
@@ -69,7 +70,7 @@ class NativeProtocol:
         ious = np.array([pair.iou for pair in pairs], dtype=np.float64)
         intersection = np.array([pair.intersection for pair in pairs], dtype=np.float64)
         union = np.array([pair.union for pair in pairs], dtype=np.float64)
-        empty = np.array([pair.predicted_area == 0 for pair in pairs], dtype=np.float64)
+        silent = np.array([pair.says_nothing for pair in pairs], dtype=np.float64)
         boxes = box_ious(
             _boxes([pair.predicted_box for pair in pairs]),
             _boxes([pair.true_box for pair in pairs]),
@@ -78,7 +79,7 @@ class NativeProtocol:
             "mean_iou": Terms(numerator=ious * present, denominator=present),
             "ciou": Terms(numerator=intersection * present, denominator=union * present),
             "acc@0.5": Terms(numerator=(boxes > 0.5) * present, denominator=present),
-            "n_acc": Terms(numerator=empty * (1 - present), denominator=1 - present),
+            "n_acc": Terms(numerator=silent * (1 - present), denominator=1 - present),
         }
 
 

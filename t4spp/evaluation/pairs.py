@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from t4spp.components import Refiner
 from t4spp.decoding.prediction import Prediction
-from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Sample, Status
+from t4spp.schemes.base import Scheme
+from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Problem, Sample, Status
 
 _NO_BOX = Box(y0=0, x0=0, y1=0, x1=0)
 
@@ -50,6 +52,11 @@ class PairScore:
     def iou(self) -> float:
         """Intersection over union; 1 where both masks are empty."""
         return self.intersection / self.union if self.union else 1.0
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the answer could be read, and says that nothing is there."""
+        return self.predicted_area == 0 and self.status != "invalid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +160,27 @@ def answer_row(
 def asked_labels(labels: Sequence[str]) -> tuple[str, ...] | None:
     """The labels that decoding admits; None where the prompt leaves them open."""
     return tuple(labels) or None
+
+
+def read_answer(
+    sample: Sample, prediction: Prediction, scheme: Scheme, refiner: Refiner | None
+) -> tuple[Decoded, Decoded]:
+    """An answer's coarse and final reading; the same object where nothing refines.
+
+    The picture is read only where the refiner looks at it.
+
+    Raises:
+        RecipeError: the refiner needs the sample's picture, which is missing or damaged.
+    """
+    if prediction.refused:
+        problem = Problem(code=prediction.refused, message="the model was not asked")
+        coarse = Decoded(regions=(), status="invalid", problems=(problem,))
+    else:
+        coarse = scheme.decode(prediction.text, sample.size, asked_labels(prediction.labels))
+    if refiner is None:
+        return coarse, coarse
+    image = sample.image if refiner.reads_pixels else np.zeros((*sample.size, 3), dtype=np.uint8)
+    return coarse, refiner.refine(image, coarse)
 
 
 def _everything(decoded: Decoded, sample: Sample) -> BoolMask:

@@ -231,4 +231,7 @@ class PredictionWriter:
 
 
 def _line(prediction: Prediction) -> str:
-    return json.dumps(asdict(prediction), ensure_ascii=False) + "\n"
+    values = asdict(prediction)
+    if prediction.refused is None:
+        del values["refused"]
+    return json.dumps(values, ensure_ascii=False) + "\n"

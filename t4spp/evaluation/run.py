@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from t4spp.components import Backbone, Refiner
 from t4spp.decoding.engine import Engine, plain_engine
 from t4spp.decoding.generate import generate, resume_point
@@ -23,7 +21,7 @@ from t4spp.evaluation.pairs import (
     AnswerRow,
     PairScore,
     answer_row,
-    asked_labels,
+    read_answer,
     score_pairs,
 )
 from t4spp.evaluation.predictions import (
@@ -46,7 +44,7 @@ from t4spp.evaluation.scores import (
 )
 from t4spp.schemes.base import Scheme
 from t4spp.training.atomic import write_text
-from t4spp.types import Decoded, Sample
+from t4spp.types import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +254,7 @@ def score_answers(
     rows: list[AnswerRow] = []
     for position in range(crew.rank, len(samples), crew.size):
         sample, prediction = samples[position], predictions[position]
-        decoded = decode_answer(sample, prediction, scheme, refiner)
+        decoded = read_answer(sample, prediction, scheme, refiner)[1]
         tagged = _tagged(sample)
         mine.extend(score_pairs(position, tagged, decoded))
         rows.append(answer_row(position, tagged, prediction, decoded))
@@ -267,15 +265,6 @@ def score_answers(
         rows=sorted(crew.gather(rows), key=lambda row: row.position),
         mine=mine,
     )
-
-
-def decode_answer(
-    sample: Sample, prediction: Prediction, scheme: Scheme, refiner: Refiner
-) -> Decoded:
-    """An answer's regions, refined. The picture is read only where the refiner looks at it."""
-    decoded = scheme.decode(prediction.text, sample.size, asked_labels(prediction.labels))
-    image = sample.image if refiner.reads_pixels else np.zeros((*sample.size, 3), dtype=np.uint8)
-    return refiner.refine(image, decoded)
 
 
 def summarise(

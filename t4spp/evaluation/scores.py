@@ -116,6 +116,7 @@ def score_lines(pairs: Sequence[PairScore]) -> str:
         json.dumps(
             {
                 "id": pair.id,
+                "image_id": pair.image_id,
                 "label": pair.label,
                 "iou": pair.iou,
                 "intersection": pair.intersection,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from t4spp.decoding.prediction import Prediction
 from t4spp.errors import RunError, T4sppError
+from t4spp.evaluation.pairs import read_answer
 from t4spp.plugins import Catalogue
 from t4spp.report.gallery import (
     Panel,
@@ -15,7 +16,6 @@ from t4spp.report.gallery import (
     data_uri,
     masks_picture,
     picture_iou,
-    read_answer,
     regions_of,
     sample_scores,
     shrink,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from t4spp.components import Refiner
 from t4spp.decoding.prediction import Prediction
-from t4spp.evaluation.pairs import asked_labels, scored_labels, truth_of
+from t4spp.evaluation.pairs import read_answer, scored_labels, truth_of
 from t4spp.report.overlay import Colour, draw_occupancy, draw_overlay, label_colours
 from t4spp.report.runs import ScoreRow
 from t4spp.schemes.base import Scheme
@@ -81,9 +81,9 @@ def choose_groups(
 ) -> list[Group]:
     """Best, median and worst samples by IoU, then no-target prompts and faulty answers.
 
-    No sample appears twice; of few samples each group takes at most a third; ties go to the
-    split's order. Without scores the first answers are
-    shown.
+    No sample appears twice, and no picture twice in a group while there are others; of few
+    samples each group takes at most a third; ties go to the split's order. Without scores the
+    first answers are shown.
     """
     if not rows:
         first = tuple(prediction.id for prediction in predictions[: 3 * per_group])
@@ -92,8 +92,13 @@ def choose_groups(
     ranked = sorted(scores, key=lambda key: -scores[key])
     shown: set[str] = set()
 
+    pictures = {row.id: row.image_id or row.id for row in rows}
+
     def take(candidates: Sequence[str], number: int = per_group) -> tuple[str, ...]:
-        chosen = [key for key in dict.fromkeys(candidates) if key not in shown][:number]
+        left = [key for key in dict.fromkeys(candidates) if key not in shown]
+        first = {pictures[key]: key for key in reversed(left)}  # of each picture
+        again = [key for key in left if first[pictures[key]] != key]
+        chosen = [*[key for key in left if first[pictures[key]] == key], *again][:number]
         shown.update(chosen)
         return tuple(chosen)
 
@@ -267,18 +272,6 @@ def coarse_picture(image: Image, coarse: Decoded, colours: Mapping[str, Colour])
     ]
     boxes = [(region.label, region.box) for region in regions if region.box is not None]
     return data_uri(shrink(draw_occupancy(image, soft, boxes, colours=colours)))
-
-
-def read_answer(
-    sample: Sample, prediction: Prediction, scheme: Scheme, refiner: Refiner | None
-) -> tuple[Decoded, Decoded]:
-    """An answer's coarse and final reading; the same object where nothing refines.
-
-    Raises:
-        RecipeError: the refiner needs the sample's picture, which is missing.
-    """
-    coarse = scheme.decode(prediction.text, sample.size, asked_labels(prediction.labels))
-    return coarse, coarse if refiner is None else refiner.refine(sample.image, coarse)
 
 
 def make_card(

@@ -123,7 +123,7 @@ def report_on(
     groups, left_out = _gallery(view, catalogue, per_group, max_megabytes)
     summary = answer_summary(view)
     tables = protocol_tables(view.metrics)
-    headline = next((rows for _, rows in tables), [])
+    headline = [row for row in next((rows for _, rows in tables), []) if row.bar is not None]
     page = (
         environment()
         .get_template("report.html")

@@ -22,6 +22,7 @@ from t4spp.evaluation.predictions import (
 )
 from t4spp.plugins import Catalogue
 from t4spp.tracking import EVENTS_NAME, Events, read_events
+from t4spp.training.binding import leaves
 from t4spp.types import Sample
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ScoreRow:
         status: of the answer.
         has_target: whether the truth has a pixel of the label.
         tags: of the sample.
+        image_id: its picture; empty where the file does not say.
     """
 
     id: str
@@ -47,6 +49,7 @@ class ScoreRow:
     status: str
     has_target: bool
     tags: tuple[str, ...] = ()
+    image_id: str = ""
 
 
 @dataclass(kw_only=True)
@@ -195,6 +198,7 @@ def _read_scores(path: Path) -> Iterator[ScoreRow]:
                     status=row["status"],
                     has_target=bool(row["has_target"]),
                     tags=tuple(row.get("tags", ())),
+                    image_id=row.get("image_id", ""),
                 )
             except (ValueError, KeyError, TypeError) as error:
                 raise RunError(
@@ -269,7 +273,7 @@ def find_samples(view: RunView, samples: Sequence[Sample], ids: set[str]) -> dic
 
 def config_differences(views: Sequence[RunView]) -> list[tuple[str, tuple[str, ...]]]:
     """(key path, value in each run) of every config value that is not the same in all runs."""
-    flat = [dict(_leaves(view.config.model_dump(mode="json"))) for view in views]
+    flat = [dict(leaves(view.config.model_dump(mode="json"))) for view in views]
     keys = dict.fromkeys(key for values in flat for key in values)
     rows = []
     for key in keys:
@@ -279,14 +283,6 @@ def config_differences(views: Sequence[RunView]) -> list[tuple[str, tuple[str, .
         if len(set(values)) > 1:
             rows.append((key, values))
     return rows
-
-
-def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, inner in value.items():
-        if isinstance(inner, Mapping) and inner:
-            yield from _leaves(inner, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", inner
 
 
 def check_same_samples(views: Sequence[RunView]) -> str:

@@ -26,7 +26,7 @@ METRIC_HELP: dict[str, str] = {
     "mean_iou": "mean of the prompts' IoU (gIoU in referring papers)",
     "ciou": "sum of intersections over sum of unions",
     "acc@0.5": "share of prompts whose mask's box overlaps the true box by more than half",
-    "n_acc": "share of no-target prompts that were answered with nothing",
+    "n_acc": "share of no-target prompts whose answer says that nothing is there",
 }
 
 

@@ -13,7 +13,6 @@ Beside the folders the text file ``latest`` names the newest complete one.
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -329,14 +328,6 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise RunError(f"{path} is damaged: it holds a {type(state).__name__}, not a dictionary.")
     return state
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Whether writing failed because no space was left; libraries wrap the OS error in text."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    text = str(error).lower()
-    return "no space left" in text or "os error 28" in text
 
 
 @contextmanager

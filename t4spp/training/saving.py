@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from t4spp.config import RunConfig
-from t4spp.errors import RunError
+from t4spp.errors import RunError, is_disk_full
 from t4spp.training.atomic import PendingFolder, write_text
+from t4spp.training.binding import binding_hash, differences
 from t4spp.training.checkpoints import (
     ADAPTER,
     ENGINE,
@@ -23,7 +21,6 @@ from t4spp.training.checkpoints import (
     CheckpointMeta,
     CheckpointStore,
     check_origin,
-    is_disk_full,
     load_full,
     read_adapter,
     read_meta,
@@ -43,19 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COUNTS = ("samples", "answer_tokens", "too_long", "unwritable")
-
-FREE_ON_RESUME = frozenset(
-    {
-        "micro_batch_size",
-        "save_every",
-        "keep_last",
-        "evaluate_every",
-        "eval_samples",
-        "log_every",
-        "num_workers",
-    }
-)
-"""Training settings that a resumed run may change: they do not change what is learnt."""
 
 
 class RunState:
@@ -203,45 +187,8 @@ class RunState:
     def _check_binding(self, meta: CheckpointMeta, folder: Path) -> None:
         if meta.config_hash == binding_hash(self.binding):
             return
-        now, then = dict(_leaves(self.binding)), dict(_leaves(meta.binding))
-        absent = object()
-        differing = [
-            f"{key} (was {then.get(key, 'absent')!r}, is {now.get(key, 'absent')!r})"
-            for key in sorted({*now, *then})
-            if now.get(key, absent) != then.get(key, absent)
-        ]
+        differing = differences(meta.binding, self.binding)
         raise RunError(
             f"the config differs from that of {folder}: {'; '.join(differing)}. Resume with the "
             "config.yaml of the run's folder, or start another run with training.init_from."
         )
-
-
-def binding_config(config: RunConfig, num_samples: int) -> dict[str, Any]:
-    """The part of the config that decides what is learnt, with the number of samples."""
-    whole = config.model_dump(mode="json")
-    data = dict(whole["data"])
-    for free in ("eval_split", "max_eval_samples"):
-        data.pop(free)
-    training = {key: value for key, value in whole["training"].items() if key not in FREE_ON_RESUME}
-    return {
-        "seed": whole["seed"],
-        "scheme": whole["scheme"],
-        "backbone": whole["backbone"],
-        "data": data,
-        "training": training,
-        "num_samples": num_samples,
-    }
-
-
-def binding_hash(binding: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that change with any value."""
-    text = json.dumps(binding, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, inner in value.items():
-        if isinstance(inner, Mapping) and inner:
-            yield from _leaves(inner, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", inner

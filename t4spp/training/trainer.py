@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 from t4spp.components import Backbone
 from t4spp.config import RunConfig
 from t4spp.data.conversations import ConversationBuilder
+from t4spp.data.head import head
 from t4spp.data.order import GlobalOrder, num_micro_batches
 from t4spp.errors import BackboneError, ConfigError, RunError
 from t4spp.plugins import Catalogue
 from t4spp.schemes.base import Scheme
 from t4spp.training.batches import StepBatches
+from t4spp.training.binding import binding_config
 from t4spp.training.folders import claim_run_folder
 from t4spp.training.learner import make_learner
 from t4spp.training.loop import Evaluate, Follower, Loop, TrainSummary
 from t4spp.training.lora import require_model
 from t4spp.training.processes import deterministic_on_cpu, make_accelerator, on_main
-from t4spp.training.saving import RunState, binding_config
+from t4spp.training.saving import RunState
 from t4spp.types import Sample
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class Trainer:
             learner=learner,
             scheme=self.scheme.fingerprint(),
             backbone=self.backbone_fingerprint,
-            binding=binding_config(self.config, len(self.samples)),
+            binding={**binding_config(self.config), "num_samples": len(self.samples)},
         )
         start = state.restore() if self._resume else None
         if start is not None and follower is not None and self.is_main:
@@ -198,9 +200,7 @@ class Trainer:
         data = self.config.data
         recipe = catalogue.build("recipe", data.recipe.name, data.recipe.params, "data.recipe")
         samples: Sequence[Sample] = recipe.samples(data.train_split)
-        if data.max_train_samples is None or data.max_train_samples >= len(samples):
-            return samples
-        return _First(samples, data.max_train_samples)
+        return head(samples, data.max_train_samples)
 
     def _load_backbone(self, catalogue: Catalogue) -> Backbone:
         chosen = self.config.backbone
@@ -214,19 +214,3 @@ class Trainer:
         if backbone.tokenizer is None:
             raise BackboneError(f"the backbone {chosen.name!r} made no tokenizer in load().")
         return backbone
-
-
-class _First(Sequence[Sample]):
-    """The first samples of a split, read as they are asked for."""
-
-    def __init__(self, samples: Sequence[Sample], count: int) -> None:
-        self._samples = samples
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        if not -self._count <= index < self._count:
-            raise IndexError(index)
-        return self._samples[index % self._count]

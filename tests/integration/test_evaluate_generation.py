@@ -10,12 +10,13 @@ import pytest
 from t4spp.cli import main
 from t4spp.components import Backbone
 from t4spp.config import load_config
+from t4spp.data.head import Head
 from t4spp.decoding.engine import Answer, EngineBatch, GenerationSettings, TokenBounds, read_answer
 from t4spp.decoding.generate import generate
 from t4spp.decoding.processes import Crew
 from t4spp.errors import RecipeError, RunError
 from t4spp.evaluation.during_training import TrainingEvaluator
-from t4spp.evaluation.experiment import Experiment, Head
+from t4spp.evaluation.experiment import Experiment
 from t4spp.evaluation.run import generate_split
 from t4spp.plugins import load_catalogue
 

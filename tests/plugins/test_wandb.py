@@ -195,9 +195,9 @@ def read_mask(path: Path) -> np.ndarray[Any, Any]:
 @pytest.mark.usefixtures("quiet_wandb")
 def test_resumed_run_keeps_its_wandb_id_and_logs_earlier_steps_again(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    for steps in ((100, 137), (110, 120)):
+    for steps, resumed in (((100, 137), False), ((110, 120), True)):
         tracker = WandbTracker(WandbConfig())
-        tracker.start(run)
+        tracker.start(dataclasses.replace(run, resumed=resumed))
         for step in steps:
             tracker.log(step, {"loss": 1.0})
         tracker.finish()

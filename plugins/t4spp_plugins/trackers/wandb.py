@@ -69,7 +69,7 @@ class WandbTracker(Tracker):
         self._set_here: list[str] = []
 
     def start(self, run: TrackedRun) -> None:
-        """Open the wandb run, a new one or the one that ``run.folder`` had before.
+        """Open the wandb run: a new one, or for a resumed run the one that its folder had.
 
         Raises:
             TrackingError: wandb cannot start, for example online without a login.
@@ -82,7 +82,9 @@ class WandbTracker(Tracker):
             if variable not in os.environ:
                 os.environ[variable] = str(folder / name)
                 self._set_here.append(variable)
-        known = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else ""
+        known = ""
+        if run.resumed and id_file.exists():
+            known = id_file.read_text(encoding="utf-8").strip()
         settings = wandb.Settings(
             silent=True,
             console="off",
