@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from t4spp.config_layers import Layers, read_layers
 from t4spp.errors import ConfigError
@@ -141,10 +141,17 @@ class GenerationConfig(ConfigModel):
 class EvaluationConfig(ConfigModel):
     """How answers are scored."""
 
-    protocols: tuple[str, ...] = ("native",)
+    protocols: tuple[Literal["native"], ...] = ("native",)
     """Which protocols to report."""
     bootstrap: int = Field(default=1000, ge=0)
     """Resamples of images behind each 95 % interval; 0: no intervals."""
+
+    @field_validator("protocols")
+    @classmethod
+    def _some_protocol(cls, protocols: tuple[Literal["native"], ...]) -> tuple[Any, ...]:
+        if not protocols:
+            raise ValueError("name at least one protocol, for example [native]")
+        return protocols
 
 
 class TrackingConfig(ConfigModel):

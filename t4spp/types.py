@@ -1,4 +1,4 @@
-"""The values that every part of t4spp exchanges. Arrays are (H, W) inside; boxes half-open pixels."""
+"""The values that every part of t4spp exchanges. Arrays are (H, W); boxes are half-open pixels."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ class Sample:
         if self.load_image is None:
             raise RecipeError(
                 f"sample {self.id!r} has no picture: its recipe found none on disk. "
-                "Point the recipe at the folder of pictures, or use a command that needs none "
-                "(ceiling, data stats)."
+                "Point the recipe at the folder of pictures, or use what needs none (ceiling, "
+                "data check, data preview --no-pictures)."
             )
         image = self.load_image()
         if image.shape[:2] != tuple(self.size):

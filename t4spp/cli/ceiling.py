@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ def add_split_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from t4spp.cli.progress import progress_bar
+    from t4spp.cli.progress import with_progress
     from t4spp.evaluation.ceiling import Candidate, measure_ceiling
 
     catalogue = catalogue_of(args)
@@ -70,14 +70,8 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     samples = samples_of(args, catalogue)
-    with progress_bar(len(samples), "ceiling") as advance:
-
-        def followed() -> Iterator[Sample]:
-            for index in range(len(samples)):
-                yield samples[index]
-                advance(1)
-
-        ceiling = measure_ceiling(followed(), candidates)
+    read = (samples[index] for index in range(len(samples)))
+    ceiling = measure_ceiling(with_progress(read, len(samples), "ceiling"), candidates)
     if not ceiling.num_targets:
         raise ConfigError(
             f"recipe {args.recipe!r}: the {len(samples)} samples that were read hold no target. "

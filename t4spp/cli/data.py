@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from t4spp.cli.options import (
     add_recipe_arguments,
@@ -21,7 +21,8 @@ from t4spp.cli.options import (
     recipe_of,
     schemes_of,
 )
-from t4spp.errors import ConfigError, RunError
+from t4spp.cli.progress import with_progress
+from t4spp.errors import ConfigError, RecipeError, RunError
 from t4spp.plugins import Catalogue
 
 if TYPE_CHECKING:
@@ -105,8 +106,17 @@ def _list(args: argparse.Namespace, catalogue: Catalogue) -> int:
 
 def _check(args: argparse.Namespace, name: str, recipe: Recipe) -> int:
     splits = [args.split] if args.split else list(recipe.splits)
-    counted = {split: _counts(recipe.samples(split), split, args.quick) for split in splits}
     problems = [] if args.quick else recipe.verify()
+    counted: dict[str, dict[str, int]] = {}
+    for split in splits:
+        try:
+            counted[split] = _counts(recipe.samples(split), split, args.quick)
+        except RecipeError as error:
+            # Damage that keeps a split from being counted is one problem among the others.
+            if not problems or split not in recipe.splits:
+                raise
+            if str(error) not in problems:
+                problems.append(str(error))
     counters = dict(recipe.counters())
     if args.json:
         print_json(
@@ -141,7 +151,8 @@ def _counts(samples: Sequence[Sample], split: str, quick: bool) -> dict[str, int
         return {"num_samples": len(samples)}
     images: set[str] = set()
     targets = empty = ignored = 0
-    for sample in _progress((samples[index] for index in range(len(samples))), len(samples), split):
+    read = (samples[index] for index in range(len(samples)))
+    for sample in with_progress(read, len(samples), split):
         images.add(sample.image_id)
         targets += len(sample.targets)
         empty += not sample.targets
@@ -153,13 +164,6 @@ def _counts(samples: Sequence[Sample], split: str, quick: bool) -> dict[str, int
         "num_without_target": empty,
         "num_with_ignored_pixels": ignored,
     }
-
-
-def _progress(items: Iterable[Any], total: int, label: str) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    shown: Iterable[Any] = tqdm(items, total=total, desc=label, leave=False, disable=None)
-    return shown
 
 
 def _preview(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> int:
@@ -185,7 +189,7 @@ def _preview(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> 
     num = min(args.num, len(samples))
     chosen = [index * len(samples) // num for index in range(num)]
     drawn = (make_tile(samples[index], scheme, pixels=not args.no_pictures) for index in chosen)
-    tiles = list(_progress(drawn, num, "drawing"))
+    tiles = list(with_progress(drawn, num, "drawing"))
     title = f"{args.recipe}, {split}: {num} of {len(samples)} samples"
     notes = [" ".join(args.param)] if args.param else []
     if scheme is not None:

@@ -68,9 +68,11 @@ def examine(args: argparse.Namespace) -> dict[str, Any]:
 
 def _packages() -> dict[str, str | None]:
     """The versions of what t4spp depends on, extras included; None where one is missing."""
-    names = sorted(
-        {_name(line) for line in requires("t4spp") or [] if "extra ==" not in line} | {"wandb"}
-    )
+    try:
+        required = requires("t4spp") or []
+    except PackageNotFoundError:  # run from its source, not installed
+        required = []
+    names = sorted({_name(line) for line in required if "extra ==" not in line} | {"wandb"})
     found: dict[str, str | None] = {}
     for name in names:
         try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 @contextmanager
@@ -15,3 +18,11 @@ def progress_bar(total: int, title: str) -> Iterator[Callable[[int], object]]:
     hidden = os.environ.get("RANK", "0") != "0"
     with tqdm(total=total, desc=title, disable=hidden, mininterval=0.5, dynamic_ncols=True) as bar:
         yield bar.update
+
+
+def with_progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
+    """``items``, with a bar over ``total`` of them."""
+    with progress_bar(total, title) as advance:
+        for item in items:
+            yield item
+            advance(1)

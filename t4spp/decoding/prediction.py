@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 PROMPT_TOO_LONG = "prompt-too-long"
 """``refused`` of a prompt that does not fit ``data.max_length``."""
 

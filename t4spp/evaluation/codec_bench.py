@@ -17,7 +17,7 @@ from t4spp.types import Sample, Target
 
 @dataclass(frozen=True, kw_only=True)
 class CodecSpeed:
-    """Times of one scheme, microseconds a mask, the best of the repeats.
+    """Times of one scheme: microseconds of processor time a mask, the best of the repeats.
 
     ``plain_*`` are the plain loop's; ``*_ratio`` say how many times it is slower. None where the
     scheme has no plain codec.
@@ -88,9 +88,9 @@ def codec_speed(
     best = [float("inf")] * len(jobs)
     for _ in range(repeats):
         for index, job in enumerate(jobs):
-            started = time.perf_counter()
+            started = time.process_time()
             job()
-            best[index] = min(best[index], time.perf_counter() - started)
+            best[index] = min(best[index], time.process_time() - started)
     times = [1e6 * seconds / len(targets) for seconds in best]
     compared = plain is not None
     return CodecSpeed(

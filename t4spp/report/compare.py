@@ -27,6 +27,7 @@ from t4spp.report.runs import (
     check_same_samples,
     config_differences,
     find_samples,
+    note_on_lost,
     open_run,
     open_stage,
 )
@@ -112,7 +113,10 @@ def write_comparison(
 def _compared_groups(
     views: Sequence[RunView], catalogue: Catalogue, per_group: int, notes: list[str]
 ) -> list[ComparedGroup]:
-    common = set.intersection(*({p.id for p in view.predictions} for view in views))
+    common = {
+        key
+        for key, _ in set.intersection(*({(p.id, p.prompt) for p in v.predictions} for v in views))
+    }
     scores = [sample_scores(view.scores) for view in views]
     scored = [
         prediction.id
@@ -152,11 +156,12 @@ def _compared_groups(
     )
     answers = [{p.id: p for p in view.predictions} for view in views]
     groups = []
+    lost: list[str] = []
     for title, note, ids in chosen:
         cards = []
         for key in ids:
             if key not in samples:
-                notes.append(f"The recipe no longer has the sample {key!r}.")
+                lost.append(key)
                 continue
             own = [table[key] for table in answers]
             try:
@@ -165,6 +170,7 @@ def _compared_groups(
                 notes.append(f"No picture of the sample {key!r}: {error}")
         if cards:
             groups.append(ComparedGroup(title=title, note=note, cards=tuple(cards)))
+    notes.extend(note_on_lost(lost))
     return groups
 
 

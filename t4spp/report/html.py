@@ -27,6 +27,7 @@ from t4spp.report.runs import (
     RunView,
     ScoreRow,
     find_samples,
+    note_on_lost,
     open_run,
     open_stage,
 )
@@ -173,12 +174,13 @@ def _gallery(
         rows.setdefault(row.id, []).append(row)
     budget = max_megabytes * 1e6
     left_out = 0
+    lost: list[str] = []
     made = []
     for group in groups:
         cards: list[Card] = []
         for key in group.ids:
             if key not in samples or key not in predictions:
-                view.missing.append(f"The recipe no longer has the sample {key!r}.")
+                lost.append(key)
                 continue
             try:
                 card = make_card(
@@ -198,6 +200,7 @@ def _gallery(
             cards.append(card)
         if cards:
             made.append(CardGroup(title=group.title, note=group.note, cards=tuple(cards)))
+    view.missing.extend(note_on_lost(lost))
     if left_out:
         logger.info("report: %d samples left out to keep the page small", left_out)
     return made, left_out

@@ -251,16 +251,19 @@ def open_stage(view: RunView, catalogue: Catalogue) -> Stage:
 
 
 def find_samples(view: RunView, samples: Sequence[Sample], ids: set[str]) -> dict[str, Sample]:
-    """The samples of some ids.
+    """The samples of some ids that still ask what was answered.
 
-    An answer's line number is nearly always its sample's index; the rest is searched for.
+    An answer's line number is nearly always its sample's index; the rest is searched for. A
+    sample that asks another prompt now (the recipe has changed) is left out: its truth is not
+    the truth of that answer.
     """
     found: dict[str, Sample] = {}
+    asked: dict[str, str] = {}
     for position, prediction in enumerate(view.predictions):
-        if prediction.id in ids and position < len(samples):
-            sample = samples[position]
-            if sample.id == prediction.id:
-                found[sample.id] = sample
+        if prediction.id in ids:
+            asked[prediction.id] = prediction.prompt
+            if position < len(samples) and samples[position].id == prediction.id:
+                found[prediction.id] = samples[position]
     if len(found) < len(ids):
         for position in range(len(samples)):
             sample = samples[position]
@@ -268,7 +271,18 @@ def find_samples(view: RunView, samples: Sequence[Sample], ids: set[str]) -> dic
                 found[sample.id] = sample
                 if len(found) == len(ids):
                     break
-    return found
+    return {key: sample for key, sample in found.items() if asked.get(key) == sample.prompt}
+
+
+def note_on_lost(ids: Sequence[str]) -> list[str]:
+    """One sentence about answers whose samples :func:`find_samples` did not find; none for none."""
+    if not ids:
+        return []
+    return [
+        f"{len(ids)} answer(s) cannot be pictured, the first to {ids[0]!r}: the recipe has changed "
+        "since, it no longer has the sample or asks it something else. Restore it, or answer "
+        "again with: t4spp evaluate RUN --generate --overwrite"
+    ]
 
 
 def config_differences(views: Sequence[RunView]) -> list[tuple[str, tuple[str, ...]]]:

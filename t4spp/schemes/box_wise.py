@@ -9,7 +9,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
@@ -28,7 +28,11 @@ from t4spp.schemes.grid import (
 )
 from t4spp.schemes.labels import admitted_labels, check_label, label_fault
 from t4spp.schemes.parsing import Notes, blocks, shorten
+from t4spp.schemes.tokens import count_tokens, longest_label
 from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Region, Target
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 STEPS = 1000
 """Coordinate steps an axis."""
@@ -115,6 +119,10 @@ class BoxWise(Scheme):
     def _read(self, text: str, notes: Notes) -> Iterator[Written]:
         """The regions of one block; sets ``notes.read_something``, lists problems."""
 
+    @abstractmethod
+    def _most_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """A bound on the tokens of one region without its label: box and rows of single cells."""
+
     def encode(
         self,
         targets: Sequence[Target],
@@ -158,6 +166,17 @@ class BoxWise(Scheme):
                 if self._admits(written.label, notes):
                     regions.append(self._region(written, size))
         return notes.decoded(regions)
+
+    def max_tokens(
+        self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None
+    ) -> int:
+        """``max_regions`` times label, box and rows of single cells."""
+        names = self._admitted(labels)
+        nothing = count_tokens(tokenizer, BACKGROUND)
+        if names is not None and not names:
+            return nothing
+        label = longest_label(tokenizer, names, self.params.max_label_chars)
+        return max(nothing, self.params.max_regions * (label + self._most_tokens(tokenizer)))
 
     def _admitted(self, labels: Sequence[str] | None) -> tuple[str, ...] | None:
         """The prompt's labels, checked; None for free labels."""

@@ -17,7 +17,7 @@ from t4spp.schemes.grammar import brick_rules, label_terminal, lines_of, quote
 from t4spp.schemes.grid import row_runs
 from t4spp.schemes.parsing import Notes
 from t4spp.schemes.rows import lay_rows
-from t4spp.schemes.tokens import count_tokens, longest_label
+from t4spp.schemes.tokens import count_tokens
 from t4spp.types import BACKGROUND
 
 if TYPE_CHECKING:
@@ -120,17 +120,8 @@ class NextBrick(BoxWise):
             ]
         return lines_of(*lines)
 
-    def max_tokens(
-        self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None
-    ) -> int:
-        """``max_regions`` times label, box and rows of single cells."""
+    def _most_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
         rows, columns = self.shape
-        names = self._admitted(labels)
-        nothing = count_tokens(tokenizer, BACKGROUND)
-        if names is not None and not names:
-            return nothing
         digits = self.params.coordinates == "digits"
-        box = count_tokens(tokenizer, "| 999 999 999 999") if digits else 4
-        head = longest_label(tokenizer, names, self.params.max_label_chars) + box + int(digits)
-        region = head + rows * (columns + int(self.params.row_marks))
-        return max(nothing, self.params.max_regions * region)
+        box = count_tokens(tokenizer, "| 999 999 999 999") + 1 if digits else 4
+        return box + rows * (columns + int(self.params.row_marks))

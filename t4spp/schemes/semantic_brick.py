@@ -23,7 +23,7 @@ from t4spp.schemes.grammar import brick_rules, label_terminal, lines_of, quote
 from t4spp.schemes.grid import row_runs
 from t4spp.schemes.parsing import Notes, shorten, strip_blanks
 from t4spp.schemes.rows import Run, bounded, lay_rows, row_lines
-from t4spp.schemes.tokens import count_tokens, longest_label
+from t4spp.schemes.tokens import count_tokens
 from t4spp.types import BACKGROUND
 
 if TYPE_CHECKING:
@@ -149,20 +149,12 @@ class SemanticBrick(BoxWise):
             *brick_rules(columns, spelt, last),
         )
 
-    def max_tokens(
-        self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None
-    ) -> int:
-        """``max_regions`` times label, box and rows of single cells."""
+    def _most_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
         rows, columns = self.shape
-        names = self._admitted(labels)
-        nothing = count_tokens(tokenizer, BACKGROUND)
-        if names is not None and not names:
-            return nothing
-        head = longest_label(tokenizer, names, self.params.max_label_chars)
-        head += count_tokens(tokenizer, "| 999 999 999 999\n") + 1
+        box = count_tokens(tokenizer, "| 999 999 999 999\n") + 1
         row = max(
             count_tokens(tokenizer, " ".join(_WORDS[(n + first) % 2] + "1" for n in range(columns)))
             for first in (0, 1)
         )
         row = max(row, count_tokens(tokenizer, self._run[0][-1])) + 2
-        return max(nothing, self.params.max_regions * (head + rows * row))
+        return box + rows * row

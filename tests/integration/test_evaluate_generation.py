@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from t4spp.api import Segmenter
 from t4spp.cli import main
 from t4spp.components import Backbone
 from t4spp.config import load_config
@@ -17,7 +19,7 @@ from t4spp.decoding.processes import Crew
 from t4spp.errors import RecipeError, RunError
 from t4spp.evaluation.during_training import TrainingEvaluator
 from t4spp.evaluation.experiment import Experiment
-from t4spp.evaluation.run import generate_split
+from t4spp.evaluation.run import evaluate_split, generate_split
 from t4spp.plugins import load_catalogue
 
 PLUGIN = Path(__file__).resolve().parents[1] / "support_backbone.py"
@@ -213,10 +215,51 @@ def test_unreadable_picture_is_named_and_earlier_answers_are_kept(tmp_path):
     assert len(_texts(tmp_path / "predictions" / "val.jsonl")) == 4
 
 
-def test_prompt_longer_than_max_length_is_an_error_that_says_so(tmp_path):
-    data = {"recipe": {"name": "rectangles"}, "max_length": 16}
-    with pytest.raises(RunError, match=r"data\.max_length is 16"):
-        generate_split(_experiment(tmp_path, data=data), tmp_path, "val")
+def test_prompt_longer_than_max_length_is_counted_and_not_asked(tmp_path, caplog):
+    # "Segment red box.\n" takes 17 tokens of this tokenizer, a blue box one more.
+    recipe = {"name": "rectangles", "params": {"num_samples": 5}}
+    data = {"recipe": recipe, "max_length": 17, "templates": "fixed"}
+    experiment = _experiment(tmp_path, data=data, generation={"batch_size": 3, "max_new_tokens": 4})
+    path = generate_split(experiment, tmp_path, "val")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line.get("refused") for line in lines] == [None, "prompt-too-long"] * 2 + [None]
+    assert [line["num_passes"] > 0 for line in lines] == [True, False] * 2 + [True]
+    assert [line["text"] == "" for line in lines] == [False, True] * 2 + [False]
+    assert "sample 'r1' takes more than data.max_length=17 tokens" in caplog.text
+    answers = evaluate_split(experiment, tmp_path, "val")["answers"]
+    assert answers["problems"]["prompt-too-long"] == {"answers": 2, "occurrences": 2}
+    assert answers["num_answers"] == 5
+
+
+def test_nothing_is_generated_where_every_prompt_is_too_long(tmp_path):
+    data = {"recipe": {"name": "rectangles", "params": {"num_samples": 3}}, "max_length": 16}
+    path = generate_split(_experiment(tmp_path, data=data), tmp_path, "val")
+    assert _texts(path) == ["", "", ""]
+
+
+def test_python_says_that_a_prompt_is_too_long(tmp_path):
+    experiment = _experiment(tmp_path, data={"recipe": {"name": "rectangles"}, "max_length": 16})
+    segmenter = Segmenter(experiment, experiment.new_backbone())
+    with pytest.raises(RunError, match=r"does not fit data\.max_length=16"):
+        segmenter.segment(np.zeros((8, 8, 3), np.uint8), "the dog")
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"training": {"keep_last": 5, "micro_batch_size": 2, "log_every": 1}}, True),
+        ({"training": {"num_workers": 1, "save_every": 1, "evaluate_every": 1}}, True),
+        ({"evaluation": {"bootstrap": 11}}, True),
+        ({"training": {"learning_rate": 0.1}}, False),
+        ({"generation": {"max_new_tokens": 8}}, False),
+        ({"seed": 1}, False),
+    ],
+)
+def test_only_settings_that_shape_answers_change_their_hash(tmp_path, changes, same):
+    base = {"mode": "full", "steps": 2, "batch_size": 4}
+    one = _experiment(tmp_path, training=base).answers_hash()
+    changed = {**changes, "training": {**base, **changes.get("training", {})}}
+    assert (_experiment(tmp_path, **changed).answers_hash() == one) is same
 
 
 def test_run_that_should_be_trained_and_is_not_says_how(tmp_path):
@@ -271,6 +314,67 @@ def test_one_command_trains_answers_scores_and_reports(tmp_path, capsys):
     # Scores need neither the checkpoint nor the backbone.
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     assert main(["evaluate", str(tmp_path / "run"), "--plugin-file", str(PLUGIN)]) == 0
+
+
+def _outcome(run):
+    """Weights, predictions and scores of a run, without the seconds that they took."""
+    (weights,) = run.glob("checkpoints/step-*/*/*.safetensors")
+    lines = [json.loads(line) for line in (run / "predictions/val.jsonl").open()]
+    metrics = json.loads((run / "metrics.json").read_text())
+    for timed in [*lines, metrics["answers"]]:
+        del timed["seconds"]
+    scores = (run / "predictions/val.scores.jsonl").read_text()
+    return weights.read_bytes(), lines, scores, metrics
+
+
+def _run_twice(tmp_path, config):
+    arguments = ["run", str(config), "--plugin-file", str(PLUGIN), "-o"]
+    return [main([*arguments, str(tmp_path / name)]) for name in ("one", "two")]
+
+
+def test_a_config_has_one_outcome(tmp_path):
+    training = {"mode": "lora", "steps": 3, "batch_size": 4}
+    generation = {"batch_size": 2, "max_new_tokens": 9, "temperature": 1.0}
+    _experiment(tmp_path, training=training, generation=generation)
+    assert _run_twice(tmp_path, tmp_path / "tiny.yaml") == [0, 0]
+    assert _outcome(tmp_path / "one") == _outcome(tmp_path / "two")
+
+
+def test_a_run_interrupted_while_it_answers_is_resumed_to_the_same_outcome(tmp_path):
+    training = {"mode": "full", "steps": 2, "batch_size": 4}
+    _experiment(tmp_path, training=training)
+    assert _run_twice(tmp_path, tmp_path / "tiny.yaml") == [0, 0]
+    path = tmp_path / "two" / "predictions" / "val.jsonl"
+    path.write_bytes(path.read_bytes()[:700])
+    for name in ("metrics.json", "report.html", "predictions/val.scores.jsonl"):
+        (tmp_path / "two" / name).unlink()
+    arguments = ["run", str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "two"), "--resume"]
+    assert main([*arguments, "--plugin-file", str(PLUGIN)]) == 0
+    assert (tmp_path / "two" / "report.html").is_file()
+    assert _outcome(tmp_path / "one") == _outcome(tmp_path / "two")
+
+
+def test_a_tracker_that_cannot_be_built_is_told_before_the_old_run_is_replaced(tmp_path, capsys):
+    plugin = tmp_path / "absent.py"
+    plugin.write_text(
+        "from pydantic import BaseModel\n"
+        "from t4spp.components import Component\n"
+        "from t4spp.hookspecs import hookimpl\n"
+        "class Params(BaseModel): pass\n"
+        "@hookimpl\n"
+        "def t4spp_trackers():\n"
+        "    return [Component(name='absent', config=Params, build=print,\n"
+        "                      requires=('no_such_package',))]\n"
+    )
+    _experiment(tmp_path, training={"mode": "full", "steps": 1, "batch_size": 2})
+    shared = [str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "run")]
+    shared += ["--plugin-file", str(PLUGIN), "--plugin-file", str(plugin)]
+    assert main(["train", *shared]) == 0
+    for command in ("train", "run"):
+        named = ["--overwrite", "--set", "tracking.trackers=[{name: absent}]"]
+        assert main([command, *shared, *named]) == 2
+        assert "no_such_package" in capsys.readouterr().err
+        assert (tmp_path / "run" / "checkpoints" / "latest").is_file()
 
 
 @pytest.mark.slow

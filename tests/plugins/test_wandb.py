@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import struct
@@ -212,6 +213,18 @@ def test_resumed_run_keeps_its_wandb_id_and_logs_earlier_steps_again(tmp_path: P
         if record.HasField("history")
     ]
     assert logged[-2:] == [110, 120]
+
+
+@pytest.mark.usefixtures("quiet_wandb")
+def test_a_run_that_replaces_another_has_a_wandb_id_of_its_own(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    known = []
+    for _ in range(2):
+        tracker = WandbTracker(WandbConfig())
+        tracker.start(run)
+        tracker.finish()
+        known.append((run.folder / "wandb" / "run-id.txt").read_text())
+    assert known[0] != known[1]
 
 
 def test_pictures_beyond_log_images_are_left_out_and_said(

@@ -127,3 +127,21 @@ def test_preview_needs_an_output_it_can_write(capsys, arguments, tmp_path):
     missing = str(tmp_path / "none" / "a.html")
     assert main(["data", "preview", *arguments, "-o", missing]) == 2
     assert "its folder does not exist" in capsys.readouterr().err
+
+
+def test_data_check_names_every_damaged_file_of_a_split(capsys, arguments, tmp_path):
+    for folder in ("masks", "images"):
+        picture = Image.open(tmp_path / folder / "a.png")
+        for stem in "bc":
+            picture.save(tmp_path / folder / f"{stem}.png")
+    for damaged in ("masks/a.png", "masks/b.png", "images/c.png"):
+        whole = (tmp_path / damaged).read_bytes()
+        (tmp_path / damaged).write_bytes(whole[: len(whole) // 2])
+    code, content = run_json(capsys, "data", "check", *arguments)
+    assert code == 2
+    assert content["ok"] is False
+    named = [message.split(" cannot be read")[0] for message in content["problems"]]
+    assert named == [
+        str(tmp_path / name) for name in ("masks/a.png", "masks/b.png", "images/c.png")
+    ]
+    assert content["splits"] == {}

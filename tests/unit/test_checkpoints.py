@@ -256,22 +256,35 @@ def test_a_complete_folder_that_latest_does_not_name_yet_is_written_again(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone__params__seed": 9}, "belongs to the backbone 'tiny-text:"),
-        ({"scheme__params__grid": 5}, "was trained with the scheme 'next-brick@"),
+        ({"backbone__name": "oracle"}, r"backbone\.name \(was 'tiny-text', is 'oracle'\)"),
+        ({"backbone__params__seed": 9}, r"backbone\.params\.seed \(was 'absent', is 9\)"),
+        ({"scheme__params__grid": 5}, r"scheme\.params\.grid \(was 4, is 5\)"),
         ({"seed": 1}, r"seed \(was 0, is 1\)"),
         ({"training__steps": 8}, r"training\.steps \(was 6, is 8\)"),
-        ({"data__max_train_samples": 9}, r"num_samples \(was 24, is 9\)"),
+        ({"data__max_train_samples": 9}, r"data\.max_train_samples \(was None, is 9\)"),
     ],
 )
-def test_a_resume_with_another_config_is_refused(
-    changes: dict[str, Any], message: str, catalogue: Catalogue, tmp_path: Path
+def test_a_resume_with_another_config_is_refused_and_changes_nothing(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    claim_run_folder(folder, config())
+    before = (folder / "config.yaml").read_text()
+    with pytest.raises(RunError, match=message):
+        claim_run_folder(folder, config(**changes), resume=True)
+    assert names(folder) == ["config.yaml"]
+    assert (folder / "config.yaml").read_text() == before
+
+
+def test_a_resume_on_data_of_another_length_is_refused(
+    catalogue: Catalogue, tmp_path: Path
 ) -> None:
     train_until(3, tmp_path / "run", catalogue)
-    before = weights(tmp_path / "run" / "checkpoints" / "step-00000002")
-    with pytest.raises(RunError, match=message):
-        resume(tmp_path / "run", catalogue, **changes)
-    after = weights(tmp_path / "run" / "checkpoints" / "step-00000002")
-    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    samples = catalogue.build("recipe", "rectangles", {}).samples("train")[:9]
+    trainer = Trainer(config(), catalogue, tmp_path / "run", samples=samples)
+    trainer.claim(resume=True)
+    with pytest.raises(RunError, match=r"num_samples \(was 24, is 9\)"):
+        trainer.train()
 
 
 def test_a_resume_may_change_what_does_not_change_the_weights(
@@ -342,6 +355,20 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no run in"):
         claim_run_folder(tmp_path / "nothing", config(), resume=True)
     assert not (tmp_path / "nothing").exists()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "predictions").write_text("mine")
+    with pytest.raises(RunError, match="there is no run in"):
+        claim_run_folder(tmp_path / "thesis", config(), resume=True)
+    with pytest.raises(RunError, match="holds no run"):
+        claim_run_folder(tmp_path / "thesis", config(), overwrite=True)
+    assert names(tmp_path / "thesis") == ["predictions"]
+
+
+def test_a_damaged_config_is_not_resumed(tmp_path: Path) -> None:
+    claim_run_folder(tmp_path, config())
+    (tmp_path / "config.yaml").write_text("name: [")
+    with pytest.raises(RunError, match=r"config\.yaml cannot be read"):
+        claim_run_folder(tmp_path, config(), resume=True)
 
 
 def test_a_run_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

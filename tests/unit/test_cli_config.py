@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from t4spp.cli import main
+from t4spp.config import EvaluationConfig
+from t4spp.evaluation.scores import PROTOCOLS
 from t4spp.yaml12 import parse_yaml
 
 
@@ -22,6 +25,24 @@ def config_file(tmp_path: Path) -> Path:
 def test_check_says_ok(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "check", str(config_file)]) == 0
     assert f"{config_file}: ok" in capsys.readouterr().out
+
+
+def test_unknown_protocol_is_told_with_the_other_faults(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["--set", "evaluation.protocols=[nativ]", "--set", "seed=-1"]
+    assert main(["config", "check", str(config_file), *changes]) == 2
+    error = capsys.readouterr().err
+    assert "2 faults" in error
+    assert "evaluation.protocols.0: expected 'native', received 'nativ'." in error
+    assert "Did you mean 'native'?" in error
+    assert main(["config", "check", str(config_file), "--set", "evaluation.protocols=[]"]) == 2
+    assert "name at least one protocol" in capsys.readouterr().err
+
+
+def test_config_knows_every_protocol_that_scores() -> None:
+    known = EvaluationConfig.model_fields["protocols"].annotation
+    assert get_args(get_args(known)[0]) == tuple(PROTOCOLS)
 
 
 def test_show_prints_the_resolved_config(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
 from t4spp import config, hookspecs
-from t4spp.cli import COMMANDS
-from t4spp.plugins import HOOKS
+from t4spp.cli import COMMANDS, build_parser
+from t4spp.plugins import HOOKS, load_catalogue
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"
@@ -95,6 +96,49 @@ def config_default(value: object) -> str:
 def test_readme_or_docs_name_every_command(command: str) -> None:
     pages = [PROJECT / "README.md", *DOCS.glob("*.md")]
     assert any(f"t4spp {command}" in page.read_text() for page in pages)
+
+
+def written_commands() -> list[str]:
+    """Every ``t4spp ...`` line of the pages' code blocks and of the configs' heads."""
+    blocks = [
+        block
+        for page in (PROJECT / "README.md", *DOCS.glob("*.md"), *PROJECT.glob("examples/*/*.md"))
+        for block in re.findall(
+            r"^```[a-z]*\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+        )
+    ]
+    for path in (PROJECT / "configs").rglob("*.yaml"):
+        head = [line[1:] for line in path.read_text().splitlines() if line.startswith("#")]
+        blocks.append("\n".join(head))
+    joined = "\n".join(blocks).replace("\\\n", " ")
+    return re.findall(r"^ *(t4spp .*)$", joined, re.MULTILINE)
+
+
+def test_pages_hold_commands() -> None:
+    assert len(written_commands()) > 40
+
+
+@pytest.mark.parametrize("line", sorted(set(written_commands())))
+def test_written_command_is_one_that_the_program_takes(line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    if words[0].isupper() or words[0].startswith("-"):
+        return  # `t4spp COMMAND --help`
+    args = build_parser(words[0]).parse_args(words[1:])
+    for name in vars(args).values():
+        if isinstance(name, str) and name.startswith("configs/") and not Path(name).stem.isupper():
+            assert (PROJECT / name).is_file(), name
+
+
+def test_plugin_of_the_page_for_newcomers_works(tmp_path: Path) -> None:
+    text = (DOCS / "write-a-plugin.md").read_text()
+    code = re.search(
+        r"Save this as `mine.py`:\n\n```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    )
+    assert code is not None
+    file = tmp_path / "mine.py"
+    file.write_text(code.group(1))
+    scheme = load_catalogue([file]).build("scheme", "tall-rrle", {"rows": 24})
+    assert scheme.encode([], (48, 48)) == " others *8\n".join([""] * 25)[1:]
 
 
 def test_links_between_pages_lead_somewhere() -> None:

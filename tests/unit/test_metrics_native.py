@@ -92,6 +92,14 @@ def test_region_of_another_label_does_not_count():
     assert score_pairs(0, sample, decoded)[0].iou == 1.0
 
 
+@pytest.mark.parametrize(("status", "n_acc"), [("ok", 1.0), ("repaired", 1.0), ("invalid", 0.0)])
+def test_only_an_answer_that_can_be_read_says_that_nothing_is_there(status, n_acc):
+    pairs = score_pairs(0, _sample(), _decoded(status=status))
+    assert _scores(*pairs)["n_acc"] == n_acc
+    assert NativeProtocol.terms(pairs)["n_acc"].value() == n_acc
+    assert pairs[0].iou == 1.0  # both masks are empty, whatever was meant
+
+
 def test_no_target_prompt_is_scored_apart_and_adds_nothing_to_the_union():
     with_target = score_pairs(
         0, _sample([("dog", _mask(0, 0, 4, 4))]), _decoded(("dog", _mask(0, 0, 4, 4)))

@@ -270,6 +270,23 @@ def test_answers_that_are_not_scored_are_shown_all_the_same(
     assert "First answers" in text and "t4spp evaluate" in text
 
 
+def change_prompts(run: Path, *ids: str) -> None:
+    """As if the run had been asked something else than the recipe asks now."""
+    path = run / "predictions" / "val.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    write_lines(path, [line | {"prompt": "a dog"} if line["id"] in ids else line for line in lines])
+
+
+def test_answer_to_a_prompt_that_the_recipe_no_longer_asks_is_not_pictured(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
+    run = write_run(tmp_path / "run", catalogue)
+    change_prompts(run, "s0", "s6")
+    page = write_report(run, catalogue).read_text()
+    assert "2 answer(s) cannot be pictured, the first to 's0'" in text_of(page)
+    assert page.count("<article") == 5
+
+
 def test_recipe_without_pictures_is_noted(tmp_path: Path, catalogue: Catalogue) -> None:
     run = write_run(tmp_path / "run", catalogue, "data.recipe.params.pictures=false")
     text = text_of(write_report(run, catalogue).read_text())
@@ -340,6 +357,16 @@ def test_comparison_sets_scores_configs_and_the_same_samples_side_by_side(
     assert page.count("<img ") == 6 * 4  # image, truth and one picture a run
     assert [run["name"] for run in report.to_json()["runs"]] == ["first", "second"]
     assert report.to_json()["runs"][0]["scores"]["native/mean_iou/low"] == 0.75
+
+
+def test_answers_to_different_prompts_are_not_set_side_by_side(
+    tmp_path: Path, catalogue: Catalogue
+) -> None:
+    compare(tmp_path, catalogue)
+    change_prompts(tmp_path / "b", *IDS[1:])
+    folders = [tmp_path / "a", tmp_path / "b"]
+    page = write_comparison(folders, catalogue, tmp_path / "again.html").path.read_text()
+    assert page.count("<article") == 1
 
 
 def test_runs_on_other_data_are_compared_by_their_scores_alone(

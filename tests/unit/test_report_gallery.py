@@ -21,8 +21,10 @@ from t4spp.report.runs import ScoreRow
 from t4spp.types import Decoded, Region, Sample, Target
 
 
-def row(key: str, iou: float, *, status: str = "ok", target: bool = True) -> ScoreRow:
-    return ScoreRow(id=key, label="x", iou=iou, status=status, has_target=target)
+def row(
+    key: str, iou: float, *, status: str = "ok", target: bool = True, image_id: str = ""
+) -> ScoreRow:
+    return ScoreRow(id=key, label="x", iou=iou, status=status, has_target=target, image_id=image_id)
 
 
 def prediction(key: str) -> Prediction:
@@ -35,6 +37,15 @@ def test_best_median_and_worst_are_ranked_by_iou_and_no_sample_appears_twice() -
     rows = [row(str(number), number / 10) for number in range(11)]
     groups = {group.title: group.ids for group in choose_groups(rows, (), 2)}
     assert groups == {"Best": ("10", "9"), "Median": ("5", "6"), "Worst": ("0", "1")}
+
+
+def test_a_group_shows_distinct_pictures_while_there_are_any() -> None:
+    rows = [row(str(number), 1 - number / 10, image_id=str(number // 4)) for number in range(10)]
+    groups = {group.title: group.ids for group in choose_groups(rows, (), 3)}
+    assert groups["Best"] == ("0", "4", "8")
+    alone = [row(str(number), 1 - number / 10, image_id="one") for number in range(10)]
+    groups = {group.title: group.ids for group in choose_groups(alone, (), 3)}
+    assert groups["Best"] == ("0", "1", "2")
 
 
 def test_no_target_prompts_and_faulty_answers_have_groups_of_their_own() -> None:

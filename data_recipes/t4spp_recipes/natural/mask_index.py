@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from t4spp_recipes.natural.pictures import PictureFile, picture_size, read_class_map
+from t4spp.errors import RecipeError
+from t4spp_recipes.natural.pictures import PictureFile, picture_size, read_class_map, read_picture
 from t4spp_recipes.natural.progress import with_progress
 
 _log = logging.getLogger(__name__)
@@ -80,6 +81,22 @@ def index_masks(
         )
         for (mask, picture), (height, width, counts) in zip(pairs, found, strict=True)
     )
+
+
+def pair_faults(pairs: Sequence[tuple[Path, Path | None]]) -> list[str]:
+    """What is wrong with masks and pictures, one message each; all of them are read."""
+    messages: list[str] = []
+    for mask, picture in with_progress(pairs, "reading", "mask"):
+        try:
+            _scan(mask, picture)
+        except RecipeError as error:
+            messages.append(str(error))
+        try:
+            if picture is not None:
+                read_picture(picture)
+        except RecipeError as error:
+            messages.append(str(error))
+    return messages
 
 
 _Scanned = tuple[int, int, dict[str, int]]

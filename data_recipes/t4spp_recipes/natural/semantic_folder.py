@@ -22,7 +22,7 @@ from t4spp_recipes.natural.class_lists import ClassList
 from t4spp_recipes.natural.configs import SemanticFolderConfig
 from t4spp_recipes.natural.folder_layouts import ALL, SplitFolders, find_layout
 from t4spp_recipes.natural.lazy_samples import LazySamples
-from t4spp_recipes.natural.mask_index import MaskRecord, index_masks
+from t4spp_recipes.natural.mask_index import MaskRecord, index_masks, pair_faults
 from t4spp_recipes.natural.pictures import (
     PICTURE_SUFFIXES,
     MissingPicture,
@@ -170,7 +170,7 @@ class SemanticFolder(Recipe):
             try:
                 records = self._scan(split)
             except RecipeError as error:
-                messages.append(str(error))
+                messages += self._faults(split) or [str(error)]
                 continue
             make = self._maker(folders)
             for record in with_progress(records, f"reading {split}", "picture"):
@@ -190,6 +190,14 @@ class SemanticFolder(Recipe):
             kind=self.config.segment_all_kind,
             images=folders.images,
         )
+
+    def _faults(self, split: str) -> list[str]:
+        """What is wrong with the files of a split, one by one; [] where the list itself is."""
+        try:
+            pairs = list(_pairs(self._layout.splits[split], split))
+        except RecipeError:
+            return []
+        return pair_faults(pairs)
 
     def _scan(self, name: str) -> tuple[MaskRecord, ...]:
         if name not in self._records:

@@ -1,0 +1,44 @@
+"""The first samples of a split, without reading the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+from t4spp.types import Sample
+
+
+class Head(Sequence[Sample]):
+    """The first samples of a sequence, read when they are asked for."""
+
+    def __init__(self, samples: Sequence[Sample], length: int) -> None:
+        """Keep the first ``length`` of ``samples``."""
+        self._samples = samples
+        self._length = length
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        """One sample, or a list of several."""
+        if isinstance(index, slice):
+            return [self._samples[i] for i in range(*index.indices(self._length))]
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return self._samples[index % self._length]
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Each sample in turn."""
+        return (self._samples[i] for i in range(self._length))
+
+
+def head(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+    """The first ``limit`` samples; all of them where there are no more, or no limit."""
+    return samples if limit is None or limit >= len(samples) else Head(samples, limit)
