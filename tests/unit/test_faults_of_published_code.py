@@ -1,4 +1,8 @@
-"""The faults of the published code that concern schemes, each with a test that would catch it."""
+"""The faults of the published code that concern schemes, each with a test that would catch it.
+
+Fault 6 (overlapping polygons) is held by tests/recipes/test_coco_instances.py, fault 8 (unseeded
+prompts) by tests/unit/test_templates.py; fault 5 (stretched mask prompts) concerns SAM refiners.
+"""
 
 from __future__ import annotations
 

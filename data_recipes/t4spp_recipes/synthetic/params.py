@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -106,7 +106,7 @@ class RefShapesParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    preset: str = Field("standard", pattern="^(" + "|".join(PRESETS) + ")$")
+    preset: Literal["standard", "easy", "hard"] = "standard"
     """Difficulty by name. ``standard`` is fixed: every published score of t4spp means it."""
     difficulty: Difficulty | None = None
     """Own difficulty in place of the preset's."""
