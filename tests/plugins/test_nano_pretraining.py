@@ -61,14 +61,14 @@ def learner(nano: NanoBackbone) -> Learner:
     return Learner(nano.model, DenseHeads(192, len(COLOUR_NAMES), len(SHAPE_NAMES)))
 
 
-def batch_of(nano: NanoBackbone, *, box_only: bool = False, scenes: int = 2) -> dict[str, Tensor]:
+def batch_of(nano: NanoBackbone, *, box_share: float = 0.0, scenes: int = 2) -> dict[str, Tensor]:
     recipe = RefShapes(RefShapesParams(prompts_per_scene=4))
     plan = TextPlan(
         tokenizer=nano.tokenizer,
         scheme=build_scheme("next-brick"),
         prompts=4,
         fixed=0.5,
-        box_only=box_only,
+        box_share=box_share,
         seed=0,
     )
     batches = SceneBatches(
@@ -175,7 +175,7 @@ def test_pretraining_writes_conversations_as_the_backbone_does(nano: NanoBackbon
 
 
 def test_box_only_answers_stop_after_the_first_box(nano: NanoBackbone) -> None:
-    whole, cut = batch_of(nano), batch_of(nano, box_only=True)
+    whole, cut = batch_of(nano), batch_of(nano, box_share=1.0)
     first = nano.tokenizer.convert_tokens_to_ids("<|loc0|>")
     num_cut = 0
     for full, short in zip(whole["ids"].tolist(), cut["ids"].tolist(), strict=True):
@@ -347,12 +347,21 @@ def test_text_loss_smooths_coordinates_and_reads_each_kind_of_token() -> None:
     logits[1, first + 1003] = 30
     logits[2, 3] = 30  # a wrong word
     logits[3, first + 60] = 30  # forty steps off
-    near, readings = text_loss(logits, labels, first, sigma=4.0)
-    assert readings == {"within_pixel": 0.5, "loc_error": 22.5, "bricks": 1.0, "words": 0.0}
+    decides = torch.tensor([False, False, True, False])
+    near, readings = text_loss(logits, labels, decides, first, sigma=4.0)
+    assert readings == {
+        "within_pixel": 0.5,
+        "loc_error": 22.5,
+        "bricks": 1.0,
+        "words": 0.0,
+        "decisions": 0.0,
+    }
     logits[3] = -30.0
     logits[3, first + 15] = 30
-    nearer, _ = text_loss(logits, labels, first, sigma=4.0)
+    nearer, _ = text_loss(logits, labels, decides, first, sigma=4.0)
     assert nearer < near
+    light, _ = text_loss(logits, labels, torch.zeros(4, dtype=torch.bool), first, sigma=4.0)
+    assert light < nearer, "a wrong decision weighs more than another wrong word"
 
 
 # optimiser
@@ -413,8 +422,8 @@ def test_a_step_moves_every_parameter_clears_gradients_and_tells_the_norm() -> N
 @pytest.mark.slow
 def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) -> None:
     stages = [
-        {"name": name, "steps": 2, "scenes": 2, "prompts": 4}
-        for name in ("vision", "boxes", "masks")
+        {"name": name, "steps": 2, "scenes": 2, "prompts": 4, "box_share": share}
+        for name, share in (("vision", 0.0), ("text", 1.0), ("text", 0.5))
     ]
     described = {"stages": stages, "num_processes": 1, "num_threads": 1, "bfloat16": False}
     path, output = tmp_path / "config.json", tmp_path / "out"
@@ -429,12 +438,12 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
         "pretrain.json",
     }
     config = PretrainConfig.model_validate_json((made / "pretrain.json").read_text())
-    assert [stage.name for stage in config.stages] == ["vision", "boxes", "masks"]
+    assert [stage.name for stage in config.stages] == ["vision", "text", "text"]
     events = [json.loads(line) for line in (output / "events.jsonl").read_text().splitlines()]
     assert [(event["stage"], event["step"]) for event in events if "val" in event] == [
         ("vision", 2),
-        ("boxes", 2),
-        ("masks", 2),
+        ("text", 2),
+        ("text", 2),
     ]
     assert all(np.isfinite(event["loss"]) for event in events if "loss" in event)
     backbone = NanoBackbone(NanoConfig(weights=made))

@@ -53,7 +53,8 @@ class TextPlan:
         scheme: writes the descriptors.
         prompts: conversations a scene.
         fixed: share of conversations with the first template; the others vary.
-        box_only: cut answers after the first region's four coordinates.
+        box_share: share of a scene's conversations, its first ones, whose answers are cut after the
+            first region's four coordinates.
         seed: of the wording.
     """
 
@@ -61,7 +62,7 @@ class TextPlan:
     scheme: Scheme
     prompts: int
     fixed: float
-    box_only: bool
+    box_share: float
     seed: int
 
 
@@ -116,7 +117,8 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
             sample = split[index]
             conversation = builder.build(sample, training=True)
             assert conversation is not None and conversation.answer is not None
-            rows.append(_ids(plan, conversation.question, conversation.answer))
+            cut = index % plan.prompts < plan.box_share * plan.prompts
+            rows.append(_ids(plan, conversation.question, conversation.answer, cut=cut))
             points.append(_point(sample))
         longest = max(len(prompt) + len(answer) for prompt, answer in rows)
         ids = torch.full((len(rows), longest), int(plan.tokenizer.pad_token_id))
@@ -139,13 +141,13 @@ def _point(sample: Sample) -> npt.NDArray[np.float32]:
     return (counts / counts.sum()).reshape(side * side)
 
 
-def _ids(plan: TextPlan, question: str, answer: str) -> tuple[list[int], list[int]]:
+def _ids(plan: TextPlan, question: str, answer: str, *, cut: bool) -> tuple[list[int], list[int]]:
     tokenizer = plan.tokenizer
     control = tokenizer.convert_tokens_to_ids
     words = tokenizer(question, add_special_tokens=False)["input_ids"]
     prompt = [control(USER), *words, control(ASSISTANT)]
     ids = [*tokenizer(answer, add_special_tokens=False)["input_ids"], control(END)]
-    if plan.box_only:
+    if cut:
         first = control("<|loc0|>")
         located = [place for place, token in enumerate(ids) if first <= token < first + 1000]
         if located:

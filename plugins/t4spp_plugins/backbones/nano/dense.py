@@ -92,7 +92,7 @@ class DenseHeads(nn.Module):
 
 def smooth_edges(edges: Tensor, sigma: float) -> Tensor:
     """Gaussian targets around edge bins: int64[M, 4] -> float32[M, 4, 128], each row sums to 1."""
-    bins = torch.arange(EDGE_BINS, dtype=torch.float32)
+    bins = torch.arange(EDGE_BINS, dtype=torch.float32, device=edges.device)
     return torch.softmax(-((bins - edges[..., None]) ** 2) / (2 * sigma**2), dim=-1)
 
 

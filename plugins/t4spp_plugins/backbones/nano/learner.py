@@ -80,13 +80,14 @@ class Learner(nn.Module):
         language = self.model.model.language_model
         image_SND = self.model.model.multi_modal_projector(features_SNC)
         scenes, tokens = image_SND.shape[:2]
+        device = image_SND.device
         with self._watched() as entering:
             prefix = language(
                 inputs_embeds=image_SND, use_cache=True, past_key_values=DynamicCache()
             )
-        keys_SNK = self._pointing_rows("k_proj", entering[0], torch.arange(tokens))
+        keys_SNK = self._pointing_rows("k_proj", entering[0], torch.arange(tokens, device=device))
         lengths = (ids_BT != self.model.config.pad_token_id).sum(1)
-        scene_of_row = torch.arange(len(ids_BT)) // (len(ids_BT) // scenes)
+        scene_of_row = torch.arange(len(ids_BT), device=device) // (len(ids_BT) // scenes)
         hidden_BTD = image_SND.new_zeros((*ids_BT.shape, image_SND.shape[2]))
         pointing, owners = [], []
         for rows in (
@@ -103,9 +104,9 @@ class Learner(nn.Module):
                     kept.keys.index_select(0, whose), kept.values.index_select(0, whose), layer
                 )
             ids = ids_BT[rows, :length]
-            mask = torch.ones((len(rows), tokens + length), dtype=torch.int64)
+            mask = torch.ones((len(rows), tokens + length), dtype=torch.int64, device=device)
             mask[:, tokens:] = ids != self.model.config.pad_token_id
-            places = torch.arange(tokens, tokens + length)
+            places = torch.arange(tokens, tokens + length, device=device)
             with self._watched() as entering:
                 found: Tensor = language(
                     inputs_embeds=self.model.get_input_embeddings()(ids),
@@ -136,11 +137,12 @@ class Learner(nn.Module):
 
 
 def text_loss(
-    logits_MV: Tensor, labels_M: Tensor, first_step: int, sigma: float
+    logits_MV: Tensor, labels_M: Tensor, decides_M: Tensor, first_step: int, sigma: float
 ) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of answer tokens, coordinates against a Gaussian around the true step.
 
-    Coordinates weigh 3, other scheme tokens 1, words 0.3.
+    Coordinates weigh 3, so do the words ``decides_M`` that open a descriptor and so tell whether
+    anything matches; other scheme tokens weigh 1, other words 0.3.
 
     Returns:
         A scalar, and readings: share of coordinates within one pixel in 128 (8 steps), mean
@@ -154,10 +156,10 @@ def text_loss(
     losses = F.nll_loss(log_MV, labels_M, reduction="none")
     log_steps = log_MV[located][:, first_step : first_step + NUM_STEPS]
     truth = steps[located]
-    axis = torch.arange(NUM_STEPS)
+    axis = torch.arange(NUM_STEPS, device=truth.device)
     soft = torch.softmax(-((axis - truth[:, None]) ** 2) / (2 * sigma**2), dim=-1)
     losses = losses.index_put((located,), -(soft * log_steps).sum(-1))
-    weight = torch.where(located, 3.0, torch.where(brick, 1.0, 0.3))
+    weight = torch.where(located | decides_M, 3.0, torch.where(brick, 1.0, 0.3))
     with torch.no_grad():
         chosen = log_MV.argmax(-1)
         right = (chosen == labels_M).float()
@@ -168,6 +170,7 @@ def text_loss(
             "loc_error": _mean(error),
             "bricks": _mean(right[brick]),
             "words": _mean(right[words]),
+            "decisions": _mean(right[decides_M]),
         }
     return (losses * weight).sum() / weight.sum(), readings
 

@@ -124,7 +124,7 @@ def save_weights(
 ) -> None:
     """Write config, float16 weights and tokenizer as the package ships them."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    half = {name: value.half().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(half, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

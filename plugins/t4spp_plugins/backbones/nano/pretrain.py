@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from t4spp.errors import ConfigError
 from t4spp.plugins import load_catalogue
-from t4spp.schemes.base import Scheme
+from t4spp.schemes.base import SEG_OPEN, Scheme
 from t4spp_plugins.backbones.nano.batches import SceneBatches, SceneSplit, TextPlan
 from t4spp_plugins.backbones.nano.dense import DenseHeads, dense_loss
 from t4spp_plugins.backbones.nano.learner import NUM_STEPS, Learner, pointing_loss, text_loss
@@ -51,12 +51,15 @@ class Stage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal["vision", "boxes", "masks"]
+    name: Literal["vision", "text"]
+    """``vision``: the tower alone; ``text``: everything."""
     steps: int = Field(ge=1)
     scenes: int = Field(16, ge=1)
     """Scenes a step."""
     prompts: int = Field(6, ge=1)
     """Conversations a scene."""
+    box_share: float = Field(0.0, ge=0, le=1)
+    """Share of a scene's conversations whose answers are cut after the first box."""
     learning_rate: float = Field(2e-3, gt=0)
     tower_rate: float = Field(1.0, ge=0, le=1)
     """Learning rate of the vision tower, as a share of the stage's."""
@@ -125,7 +128,9 @@ class Pretraining:
         self.colours, self.shapes = tuple(difficulty.colours), tuple(difficulty.shapes)
         torch.manual_seed(config.seed)
         width = model.config.vision_config.hidden_size
-        self.learner = Learner(model, DenseHeads(width, len(self.colours), len(self.shapes)))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        heads = DenseHeads(width, len(self.colours), len(self.shapes))
+        self.learner = Learner(model, heads).to(self.device)
         first_step = tokenizer.convert_tokens_to_ids("<|loc0|>")
         if first_step is None:
             raise ConfigError(
@@ -133,6 +138,7 @@ class Pretraining:
                 "none. Use next-brick with coordinates=tokens."
             )
         self.first_step = int(first_step)
+        self.opening = int(tokenizer.convert_tokens_to_ids(SEG_OPEN))
 
     def share(self, stage: Stage) -> int:
         """Scenes a step on one process."""
@@ -162,7 +168,7 @@ class Pretraining:
                 scheme=self.scheme,
                 prompts=stage.prompts,
                 fixed=self.config.fixed,
-                box_only=stage.name == "boxes",
+                box_share=stage.box_share,
                 seed=self.config.seed,
             )
         return SceneBatches(
@@ -178,7 +184,8 @@ class Pretraining:
     def loss(self, stage: Stage, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """The loss of one batch, and its readings."""
         enabled = self.config.bfloat16
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+        batch = {name: value.to(self.device) for name, value in batch.items()}
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
             features = self.learner.tower(batch["images"])
             outputs = self.learner.heads(features)
             dense, readings = dense_loss(outputs, batch)
@@ -191,7 +198,10 @@ class Pretraining:
                 features, batch["ids"], told != -100, first_box
             )
             logits = self.learner.model.lm_head(hidden)
-        language, more = text_loss(logits, told[told != -100], self.first_step, stage.sigma)
+        decides = (batch["ids"] == self.opening)[told != -100]
+        language, more = text_loss(
+            logits, told[told != -100], decides, self.first_step, stage.sigma
+        )
         point, pointed = pointing_loss(pointing, batch["point"][rows])
         keep = {name: readings[name] for name in ("shape", "edge_within_1")}
         total = language + stage.dense_weight * dense + stage.pointing_weight * point
