@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from t4spp.data.conversation import Conversation
 from t4spp.testing import build_scheme
@@ -205,6 +206,22 @@ def test_points_are_the_shares_of_the_first_region_by_token(nano: NanoBackbone) 
             y, x = divmod(token, 16)
             share = mask[8 * y : 8 * y + 8, 8 * x : 8 * x + 8].sum() / mask.sum()
             assert points[row, token] == pytest.approx(share)
+
+
+def test_batches_do_not_depend_on_the_number_of_workers() -> None:
+    recipe = RefShapes(RefShapesParams())
+    batches = SceneBatches(
+        lambda: recipe.samples("train"),
+        first=5,
+        num_batches=5,
+        scenes=1,
+        colours=COLOUR_NAMES,
+        shapes=SHAPE_NAMES,
+    )
+    alone = [batch["images"] for batch in batches]
+    shared = [batch["images"] for batch in DataLoader(batches, batch_size=None, num_workers=2)]
+    assert len(alone) == len(shared) == 5
+    assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
 
 
 def test_scene_batches_without_text_hold_pictures_and_dense_targets() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.schemes.base import Scheme
@@ -86,12 +86,16 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
         self.scenes, self.colours, self.shapes, self.plan = scenes, colours, shapes, plan
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """Pictures ``images`` uint8[S, 128, 128, 3] and dense targets, and with a plan text.
+        """The batches in order, whatever the number of workers.
+
+        Pictures ``images`` uint8[S, 128, 128, 3] and dense targets, and with a plan text.
 
         Text is ``ids`` and ``labels`` int64[S * P, T], and ``point`` float32[S * P, N].
         """
         split = self.make_split()
-        for batch in range(self.num_batches):
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for batch in range(first, self.num_batches, step):
             start = self.first + batch * self.scenes
             scenes = [split.scene(start + offset) for offset in range(self.scenes)]
             images = np.stack([scene.render() for scene in scenes])

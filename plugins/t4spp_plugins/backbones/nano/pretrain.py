@@ -88,6 +88,8 @@ class PretrainConfig(BaseModel):
     """Processes that share each step's scenes; start them with ``torchrun``."""
     num_threads: int = 1
     """Threads a process."""
+    num_workers: int = Field(1, ge=1)
+    """Processes that draw scenes, for each training process."""
     bfloat16: bool = True
 
     @model_validator(mode="after")
@@ -222,7 +224,7 @@ class Pretraining:
         loader = DataLoader(
             self.batches(stage, "train", first_scene, stage.steps),
             batch_size=None,
-            num_workers=1,
+            num_workers=self.config.num_workers,
             prefetch_factor=8,
         )
         began, total = time.time(), 0.0
