@@ -34,10 +34,7 @@ PAD, IMAGE, USER, ASSISTANT, END = range(5)
 NUM_IMAGE = 256
 ANSWER = "Here it is.\n<seg>the dog<|loc1|><|loc22|><|loc333|><|loc999|><|bg4|><|fg12|></seg>"
 
-needs_shipped = pytest.mark.skipif(
-    not (SHIPPED / "model.safetensors").is_file(), reason=f"no weights in {SHIPPED} yet"
-)
-folders = pytest.mark.parametrize("kind", ["random", pytest.param("shipped", marks=needs_shipped)])
+folders = pytest.mark.parametrize("kind", ["random", "shipped"])
 
 
 def talk(
@@ -80,7 +77,6 @@ def test_float16_weights_stay_under_12_megabytes(nano_weights: Path) -> None:
     assert (nano_weights / "model.safetensors").stat().st_size < 12_000_000
 
 
-@needs_shipped
 def test_shipped_folder_is_small_and_says_how_it_was_made() -> None:
     assert (SHIPPED / "model.safetensors").stat().st_size <= 12_000_000
     names = {"config.json", "tokenizer.json", "tokenizer_config.json", "pretrain.json"}
@@ -88,11 +84,10 @@ def test_shipped_folder_is_small_and_says_how_it_was_made() -> None:
     from t4spp_plugins.backbones.nano.pretrain import PretrainConfig
 
     made = PretrainConfig.model_validate_json((SHIPPED / "pretrain.json").read_text())
-    assert made.prompt_blind is False
+    assert not made.recipe["params"].get("prompt_blind", False)
     assert made.recipe["name"] == "refshapes"
 
 
-@needs_shipped
 def test_shipped_weights_are_what_a_config_without_params_loads() -> None:
     backbone = load_catalogue().build("backbone", "nano", {})
     backbone.load(build_scheme("image-rrle").special_tokens)
@@ -100,7 +95,6 @@ def test_shipped_weights_are_what_a_config_without_params_loads() -> None:
     assert all(value.isfinite().all() for value in backbone.model.state_dict().values())
 
 
-@needs_shipped
 def test_shipped_tokenizer_is_what_the_code_builds() -> None:
     built = build_tokenizer(build_scheme("next-brick").special_tokens)
     shipped = NanoBackbone(NanoConfig()).load_tokenizer(())
