@@ -472,6 +472,15 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
     backbone.load(())
     torch.testing.assert_close(backbone.model.lm_head.weight, first, rtol=1e-2, atol=1e-4)
 
+    onward = json.dumps({**described, "stages": [{**stages[2], "learning_rate": 1e-9}]})
+    path.write_text(onward)
+    assert main([str(path), "-o", str(tmp_path / "onward"), "--init", str(made)]) == 0
+    further = NanoBackbone(NanoConfig(weights=tmp_path / "onward" / "weights"))
+    further.load(build_scheme("next-brick").special_tokens)
+    torch.testing.assert_close(
+        further.model.lm_head.weight, backbone.model.lm_head.weight, rtol=1e-2, atol=1e-4
+    )
+
 
 def test_pointing_loss_of_no_coordinates_is_zero_not_nan() -> None:
     loss, readings = pointing_loss(torch.zeros(0, 256), torch.zeros(0, 256))

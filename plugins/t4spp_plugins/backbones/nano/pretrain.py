@@ -34,7 +34,7 @@ from t4spp.schemes.base import SEG_OPEN, Scheme
 from t4spp_plugins.backbones.nano.batches import SceneBatches, SceneSplit, TextPlan
 from t4spp_plugins.backbones.nano.dense import DenseHeads, dense_loss
 from t4spp_plugins.backbones.nano.learner import NUM_STEPS, Learner, pointing_loss, text_loss
-from t4spp_plugins.backbones.nano.model import build_model, save_weights
+from t4spp_plugins.backbones.nano.model import build_model, load_weights, save_weights
 from t4spp_plugins.backbones.nano.optimiser import PairedOptimiser
 from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
 
@@ -272,8 +272,11 @@ class Pretraining:
         save_weights(self.learner.model, self.tokenizer, self.folder / "weights")
 
     def resume(self, path: Path) -> None:
-        """Read what ``save`` kept."""
-        self.learner.load_state_dict(load_file(path))
+        """Read what ``save`` kept: a stage's file, or a folder of weights (dense heads anew)."""
+        if path.is_dir():
+            load_weights(self.learner.model, path)
+        else:
+            self.learner.load_state_dict(load_file(path))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -287,7 +290,12 @@ def main(argv: list[str] | None = None) -> int:
         default=0,
         help="number of the first stage to run; what the stage before it left is read",
     )
-    parser.add_argument("--init", type=Path, default=None, help="weights to start from instead")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        default=None,
+        help="a stage's file or a folder of weights to start from",
+    )
     arguments = parser.parse_args(argv)
     config = PretrainConfig.model_validate_json(arguments.config.read_text(encoding="utf-8"))
     torch.set_num_threads(config.num_threads)
