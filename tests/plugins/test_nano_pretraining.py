@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,11 @@ from t4spp_plugins.backbones.nano.dense import (
     dense_targets,
     smooth_edges,
 )
+from t4spp_plugins.backbones.nano.guides import CursorHead, Guide, cursor_loss, token_shares
 from t4spp_plugins.backbones.nano.learner import (
     POINTING_LAYER,
+    REGION_HEAD,
+    RUN_HEAD,
     Learner,
     pointing_loss,
     text_loss,
@@ -59,7 +62,8 @@ def nano(nano_weights: Path) -> NanoBackbone:
 @pytest.fixture(scope="module")
 def learner(nano: NanoBackbone) -> Learner:
     torch.manual_seed(0)
-    return Learner(nano.model, DenseHeads(192, len(COLOUR_NAMES), len(SHAPE_NAMES)))
+    heads = DenseHeads(192, len(COLOUR_NAMES), len(SHAPE_NAMES))
+    return Learner(nano.model, heads, CursorHead(192, (16, 16)))
 
 
 def batch_of(nano: NanoBackbone, *, box_share: float = 0.0, scenes: int = 2) -> dict[str, Tensor]:
@@ -67,6 +71,7 @@ def batch_of(nano: NanoBackbone, *, box_share: float = 0.0, scenes: int = 2) -> 
     plan = TextPlan(
         tokenizer=nano.tokenizer,
         scheme=build_scheme("next-brick"),
+        shape=(16, 16),
         prompts=4,
         fixed=0.5,
         box_share=box_share,
@@ -92,26 +97,22 @@ def batch_of(nano: NanoBackbone, *, box_share: float = 0.0, scenes: int = 2) -> 
 class Packed:
     """What one packed pass over a batch gave, and what separate passes give."""
 
-    hidden: Tensor
-    pointing: Tensor
-    owners: Tensor
+    logits: Tensor
     expected: Tensor
-    attended: dict[int, Tensor]
+    looked: Tensor
+    attended: Tensor
 
 
 def run_both(
-    learner: Learner, batch: dict[str, Tensor], longest_short: int, first_step: int
+    nano: NanoBackbone, learner: Learner, lengths: Sequence[int], head: int = REGION_HEAD
 ) -> Packed:
+    batch = batch_of(nano)
     ids = batch["ids"]
     told = ids != PAD
-    following = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
-    located = (following >= first_step) & (following < first_step + 1000)
-    boxes = located & (located.cumsum(1) <= 4)
+    asked = batch["cursor"] >= 0
     with torch.no_grad():
-        features = learner.tower(batch["images"])
-        hidden, pointing, owners = learner.read_text(features, ids, told, boxes, longest_short)
-        logits = learner.model.lm_head(hidden)
-        expected, attended = [], {}
+        passed = learner.read_text(learner.tower(batch["images"]), ids, lengths)
+        expected, attended = [], []
         for row in range(len(ids)):
             text = ids[row][told[row]]
             picture = batch["images"][row // 4].permute(2, 0, 1).float() / 127.5 - 1
@@ -120,41 +121,37 @@ def run_both(
                 input_ids=whole, pixel_values=picture[None], output_attentions=True
             )
             expected.append(found.logits[0, NUM_IMAGE:])
-            at = torch.nonzero(boxes[row]).flatten()
-            seen = found.attentions[POINTING_LAYER][0, 0, NUM_IMAGE + at, :NUM_IMAGE]
-            attended[row] = seen / seen.sum(-1, keepdim=True)
-    return Packed(
-        hidden=logits,
-        pointing=pointing,
-        owners=owners,
-        expected=torch.cat(expected),
-        attended=attended,
-    )
+            at = torch.nonzero(asked[row]).flatten()
+            seen = found.attentions[POINTING_LAYER][0, head, NUM_IMAGE + at, :NUM_IMAGE]
+            attended.append(seen / seen.sum(-1, keepdim=True))
+        return Packed(
+            logits=learner.model.lm_head(passed.hidden[told]),
+            expected=torch.cat(expected),
+            looked=learner.looked(passed, asked, head).softmax(-1),
+            attended=torch.cat(attended),
+        )
 
 
-@pytest.mark.parametrize("longest_short", [0, 60, 96, 10_000])
+@pytest.mark.parametrize("lengths", [(0,), (60,), (36, 96), (10_000,)])
 def test_packed_conversations_equal_separate_ones(
-    nano: NanoBackbone, learner: Learner, longest_short: int
+    nano: NanoBackbone, learner: Learner, lengths: tuple[int, ...]
 ) -> None:
-    batch = batch_of(nano)
-    lengths = (batch["ids"] != PAD).sum(1)
-    assert lengths.max() > 96 > 60 > lengths.min(), "the batch has short and long rows"
-    first_step = nano.tokenizer.convert_tokens_to_ids("<|loc0|>")
-    packed = run_both(learner, batch, longest_short, first_step)
-    assert packed.hidden.shape == packed.expected.shape
-    assert (packed.hidden - packed.expected).abs().max() < 1e-4
+    counts = (batch_of(nano)["ids"] != PAD).sum(1)
+    assert counts.max() > 96 > 36 > counts.min(), "the batch has rows of every group"
+    packed = run_both(nano, learner, lengths)
+    assert packed.logits.shape == packed.expected.shape
+    assert (packed.logits - packed.expected).abs().max() < 1e-4
     assert packed.expected.std() > 1e-2
 
 
-def test_the_pointing_logits_are_the_attention_of_one_head(
-    nano: NanoBackbone, learner: Learner
+@pytest.mark.parametrize("head", [REGION_HEAD, RUN_HEAD])
+def test_where_a_head_looks_is_its_attention(
+    nano: NanoBackbone, learner: Learner, head: int
 ) -> None:
-    first_step = nano.tokenizer.convert_tokens_to_ids("<|loc0|>")
-    packed = run_both(learner, batch_of(nano), 70, first_step)
-    assert packed.pointing.shape == (len(packed.owners), NUM_IMAGE)
-    for row, attended in packed.attended.items():
-        shares = packed.pointing[packed.owners == row].softmax(-1)
-        torch.testing.assert_close(shares, attended, rtol=1e-3, atol=1e-5)
+    packed = run_both(nano, learner, (36, 96), head)
+    assert packed.looked.shape == packed.attended.shape == (len(packed.looked), NUM_IMAGE)
+    assert len(packed.looked) > 100
+    torch.testing.assert_close(packed.looked, packed.attended, rtol=1e-3, atol=1e-5)
 
 
 def test_pretraining_writes_conversations_as_the_backbone_does(nano: NanoBackbone) -> None:
@@ -440,6 +437,7 @@ def test_a_step_moves_every_parameter_clears_gradients_and_tells_the_norm() -> N
 def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) -> None:
     stages = [
         {"name": name, "steps": 2, "scenes": 2, "prompts": 4, "box_share": share}
+        | ({"point_from": "answer", "run_weight": 0.5, "cursor_weight": 0.5} if share else {})
         for name, share in (("vision", 0.0), ("text", 1.0), ("text", 0.5))
     ]
     described = {"stages": stages, "num_processes": 1, "num_threads": 1, "bfloat16": False}
@@ -482,18 +480,63 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
     )
 
 
-def test_pointing_loss_of_no_coordinates_is_zero_not_nan() -> None:
-    loss, readings = pointing_loss(torch.zeros(0, 256), torch.zeros(0, 256))
-    assert loss.item() == 0.0
-    assert readings == {"point": 0.0, "on_target": 0.0}
+def test_pointing_loss_of_nothing_is_zero_not_nan() -> None:
+    loss, on_target = pointing_loss(torch.zeros(0, 256), torch.zeros(0, 256))
+    assert loss.item() == on_target == 0.0
 
 
 def test_pointing_loss_wants_all_attention_on_the_region() -> None:
     wanted = torch.tensor([[0.0, 1.0, 0.0]])
-    loss, readings = pointing_loss(torch.tensor([[0.0, 50.0, 0.0]]), wanted)
-    assert loss.item() < 1e-6 and readings["on_target"] == 1.0
-    loss, readings = pointing_loss(torch.tensor([[50.0, 0.0, 0.0]]), wanted)
-    assert loss.item() == pytest.approx(50.0) and readings["on_target"] == 0.0
+    loss, on_target = pointing_loss(torch.tensor([[0.0, 50.0, 0.0]]), wanted)
+    assert loss.item() < 1e-6 and on_target == 1.0
+    loss, on_target = pointing_loss(torch.tensor([[50.0, 0.0, 0.0]]), wanted)
+    assert loss.item() == pytest.approx(50.0) and on_target == 0.0
+
+
+# guides
+
+
+def test_a_guide_counts_written_cells_and_finds_the_ends_of_runs(nano: NanoBackbone) -> None:
+    names = ["<seg>", "<|loc0|>", "<|loc250|>", "<|loc500|>", "<|loc750|>"]
+    names += ["<|bg16|>", "<|bg4|>", "<|fg8|>", "<|bg4|>", "<|fg16|>"]
+    ids = nano.tokenizer.convert_tokens_to_ids(names)
+    cursor, ends = Guide(nano.tokenizer, (16, 16))(ids)
+    assert cursor.tolist() == [-1, -1, -1, -1, 0, 16, 20, 28, 32, -1]
+    assert not ends[:4].any() and not ends[9].any()
+    half_row = 0.5 / 32
+    assert ends[4].tolist() == pytest.approx([half_row, 0.75])
+    assert ends[5].tolist() == pytest.approx([3 * half_row, 0.375])
+    assert ends[6].tolist() == pytest.approx([3 * half_row, 0.625])
+    assert ends[8].tolist() == pytest.approx([5 * half_row, 0.75])
+
+
+def test_a_guide_starts_anew_with_each_region_and_ignores_cells_beyond_the_grid(
+    nano: NanoBackbone,
+) -> None:
+    box = [f"<|loc{step}|>" for step in (0, 0, 999, 999)]
+    names = [*box, *["<|fg16|>"] * 17, *box, "<|fg3|>"]
+    cursor, _ = Guide(nano.tokenizer, (16, 16))(nano.tokenizer.convert_tokens_to_ids(names))
+    assert cursor.tolist() == [-1] * 3 + [16 * row for row in range(16)] + [-1] * 5 + [0, -1]
+
+
+def test_cursor_loss_is_zero_where_row_and_column_are_right() -> None:
+    logits = torch.zeros(2, 5)
+    logits[0, 1] = logits[0, 2 + 2] = 50.0
+    logits[1, 0] = logits[1, 2 + 0] = 50.0
+    loss, right = cursor_loss(logits, torch.tensor([5, 0]), (2, 3))
+    assert loss.item() < 1e-6 and right == 1.0
+    loss, right = cursor_loss(logits, torch.tensor([5, 1]), (2, 3))
+    assert loss.item() > 1 and right == 0.5
+    loss, right = cursor_loss(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64), (2, 3))
+    assert loss.item() == right == 0.0
+
+
+def test_token_shares_are_bilinear_weights_of_the_nearest_tokens() -> None:
+    shares = token_shares(torch.tensor([[0.125, 0.375], [0.25, 0.5], [0.0, 1.0]]), 4)
+    assert shares[0].tolist() == [0, 1, 0, 0] + [0] * 12
+    assert shares[1].reshape(4, 4)[:2, 1:3].flatten().tolist() == [0.25] * 4
+    assert shares[2].tolist() == [0, 0, 0, 1] + [0] * 12
+    torch.testing.assert_close(shares.sum(1), torch.ones(3))
 
 
 def test_scenes_that_processes_cannot_share_are_refused() -> None:

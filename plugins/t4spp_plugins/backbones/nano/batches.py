@@ -18,6 +18,7 @@ from t4spp.data.conversations import ConversationBuilder
 from t4spp.schemes.base import Scheme
 from t4spp.types import Box, Sample
 from t4spp_plugins.backbones.nano.dense import PATCH, SceneObject, dense_targets
+from t4spp_plugins.backbones.nano.guides import NUM_STEPS, Guide
 from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
 from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, USER
 
@@ -51,6 +52,7 @@ class TextPlan:
     Attributes:
         tokenizer: has learnt the scheme's tokens.
         scheme: writes the descriptors.
+        shape: rows and columns of a region's grid.
         prompts: conversations a scene.
         fixed: share of conversations with the first template; the others vary.
         box_share: share of a scene's conversations, its first ones, whose answers are cut after the
@@ -60,6 +62,7 @@ class TextPlan:
 
     tokenizer: PreTrainedTokenizerBase
     scheme: Scheme
+    shape: tuple[int, int]
     prompts: int
     fixed: float
     box_share: float
@@ -90,7 +93,8 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
 
         Pictures ``images`` uint8[S, 128, 128, 3] and dense targets, and with a plan text.
 
-        Text is ``ids`` and ``labels`` int64[S * P, T], and ``point`` float32[S * P, N].
+        Text is ``ids`` and ``labels`` int64[S * P, T], ``point`` float32[S * P, N], and the
+        guides ``cursor`` int64[S * P, T] and ``ends`` float32[S * P, T, 2].
         """
         split = self.make_split()
         worker = get_worker_info()
@@ -115,6 +119,7 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
             ConversationBuilder(plan.scheme, "fixed", plan.seed),
             ConversationBuilder(plan.scheme, "varied", plan.seed),
         ]
+        guide = Guide(plan.tokenizer, plan.shape)
         rows, points = [], []
         for index in range(start * plan.prompts, (start + self.scenes) * plan.prompts):
             builder = builders[index % 100 >= 100 * plan.fixed]
@@ -127,10 +132,17 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
         longest = max(len(prompt) + len(answer) for prompt, answer in rows)
         ids = torch.full((len(rows), longest), int(plan.tokenizer.pad_token_id))
         labels = torch.full_like(ids, -100)
+        cursor = torch.full_like(ids, -1)
+        ends = torch.zeros((*ids.shape, 2))
         for place, (prompt, answer) in enumerate(rows):
-            ids[place, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
-            labels[place, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
-        return {"ids": ids, "labels": labels, "point": torch.from_numpy(np.stack(points))}
+            length = len(prompt) + len(answer)
+            ids[place, :length] = torch.tensor(prompt + answer)
+            labels[place, len(prompt) : length] = torch.tensor(answer)
+            filled, run_ends = guide(prompt + answer)
+            cursor[place, :length] = torch.from_numpy(filled)
+            ends[place, :length] = torch.from_numpy(run_ends)
+        point = torch.from_numpy(np.stack(points))
+        return {"ids": ids, "labels": labels, "point": point, "cursor": cursor, "ends": ends}
 
 
 def _point(sample: Sample) -> npt.NDArray[np.float32]:
@@ -153,7 +165,7 @@ def _ids(plan: TextPlan, question: str, answer: str, *, cut: bool) -> tuple[list
     ids = [*tokenizer(answer, add_special_tokens=False)["input_ids"], control(END)]
     if cut:
         first = control("<|loc0|>")
-        located = [place for place, token in enumerate(ids) if first <= token < first + 1000]
+        located = [place for place, token in enumerate(ids) if first <= token < first + NUM_STEPS]
         if located:
             ids = ids[: located[3] + 1]
     return prompt, ids

@@ -1,12 +1,13 @@
-"""What pretraining trains: nano with throw-away dense heads, and the losses of its text.
+"""What pretraining trains: nano with throw-away heads, and the losses of its text.
 
 Shapes: S scenes, P prompts, N image tokens, T text tokens, D width, V vocabulary, K head width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,20 +17,39 @@ from transformers import DynamicCache, LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from t4spp_plugins.backbones.nano.dense import DenseHeads
+from t4spp_plugins.backbones.nano.guides import NUM_STEPS, CursorHead
 
-NUM_STEPS = 1000
 POINTING_LAYER = 3
-"""In pretraining, the first attention head of this layer of the Llama learns to look at the first
-region's tokens where its coordinates are written."""
+"""In pretraining, two attention heads of this layer of the Llama learn where to look: the first at
+the first region's tokens until its box is written, the second at the far end of the run that the
+next brick writes. A throw-away head reads off what enters the layer how far the grid is filled."""
+REGION_HEAD, RUN_HEAD = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Passed:
+    """What one pass of B conversations left.
+
+    Attributes:
+        hidden: last hidden states float[B, T, D].
+        entering: what entered the pointing layer, float[B, T, D].
+        picture: the same of the pictures' tokens, float[S, N, D].
+    """
+
+    hidden: Tensor
+    entering: Tensor
+    picture: Tensor
 
 
 class Learner(nn.Module):
-    """nano and its throw-away dense heads."""
+    """nano and its throw-away heads."""
 
-    def __init__(self, model: LlavaForConditionalGeneration, heads: DenseHeads) -> None:
-        """Keep both."""
+    def __init__(
+        self, model: LlavaForConditionalGeneration, heads: DenseHeads, cursor: CursorHead
+    ) -> None:
+        """Keep them."""
         super().__init__()
-        self.model, self.heads = model, heads
+        self.model, self.heads, self.cursor = model, heads, cursor
 
     @contextmanager
     def _watched(self) -> Iterator[list[Tensor]]:
@@ -53,29 +73,18 @@ class Learner(nn.Module):
         return features
 
     def read_text(
-        self,
-        features_SNC: Tensor,
-        ids_BT: Tensor,
-        told_BT: Tensor,
-        boxes_BT: Tensor,
-        longest_short: int = 96,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, features_SNC: Tensor, ids_BT: Tensor, lengths: Sequence[int] = (36, 96)
+    ) -> Passed:
         """B = S * P conversations behind their pictures.
 
-        The pictures pass once; rows of at most ``longest_short`` tokens and longer ones go
-        through apart, so that a few long answers do not pad all others.
+        The pictures pass once; rows of at most ``lengths[0]`` tokens, of at most ``lengths[1]``
+        and so on, and longer ones go through apart, so that a few long answers do not pad all
+        others.
 
         Args:
             features_SNC: of the tower.
             ids_BT: text, padded on the right.
-            told_BT: places whose hidden states are wanted.
-            boxes_BT: places that are about to write a coordinate of the first region.
-            longest_short: see above.
-
-        Returns:
-            Hidden states float[B, T, D][told]; for each of M places ``boxes_BT``, ordered by
-            group, the logits float[M, N] with which one attention head looks at the picture;
-            the rows int64[M] they belong to.
+            lengths: see above, rising.
         """
         language = self.model.model.language_model
         image_SND = self.model.model.multi_modal_projector(features_SNC)
@@ -85,18 +94,15 @@ class Learner(nn.Module):
             prefix = language(
                 inputs_embeds=image_SND, use_cache=True, past_key_values=DynamicCache()
             )
-        keys_SNK = self._pointing_rows("k_proj", entering[0], torch.arange(tokens, device=device))
-        lengths = (ids_BT != self.model.config.pad_token_id).sum(1)
+        picture_SND = entering[0]
+        length_B = (ids_BT != self.model.config.pad_token_id).sum(1)
+        group_B = torch.bucketize(length_B, torch.tensor(tuple(lengths), device=device))
         scene_of_row = torch.arange(len(ids_BT), device=device) // (len(ids_BT) // scenes)
         hidden_BTD = image_SND.new_zeros((*ids_BT.shape, image_SND.shape[2]))
-        pointing, owners = [], []
-        for rows in (
-            torch.nonzero(lengths <= longest_short).flatten(),
-            torch.nonzero(lengths > longest_short).flatten(),
-        ):
-            if len(rows) == 0:
-                continue
-            length = int(lengths[rows].max())
+        entering_BTD = torch.zeros_like(hidden_BTD)
+        for group in group_B.unique().tolist():
+            rows = torch.nonzero(group_B == group).flatten()
+            length = int(length_B[rows].max())
             whose = scene_of_row[rows]
             cache = DynamicCache()
             for layer, kept in enumerate(prefix.past_key_values.layers):
@@ -115,22 +121,42 @@ class Learner(nn.Module):
                     past_key_values=cache,
                     use_cache=True,
                 ).last_hidden_state
-            padded = F.pad(found, (0, 0, 0, ids_BT.shape[1] - length)).to(hidden_BTD.dtype)
-            hidden_BTD = hidden_BTD.index_copy(0, rows, padded)
-            queries = self._pointing_rows("q_proj", entering[0], places)
-            asked = boxes_BT[rows, :length]
-            row = torch.nonzero(asked)[:, 0]
-            looked = torch.einsum("mk,mnk->mn", queries[asked], keys_SNK[whose[row]])
-            pointing.append(looked.float() / queries.shape[-1] ** 0.5)
-            owners.append(rows[row])
-        return hidden_BTD[told_BT], torch.cat(pointing), torch.cat(owners)
+            room = (0, 0, 0, ids_BT.shape[1] - length)
+            hidden_BTD = hidden_BTD.index_copy(0, rows, F.pad(found, room).to(hidden_BTD.dtype))
+            entered = F.pad(entering[0], room).to(entering_BTD.dtype)
+            entering_BTD = entering_BTD.index_copy(0, rows, entered)
+        return Passed(hidden=hidden_BTD, entering=entering_BTD, picture=picture_SND)
 
-    def _pointing_rows(self, projection: str, entering: Tensor, places: Tensor) -> Tensor:
-        """The pointing head's queries or keys float[B, L, K], turned by their places."""
+    def looked(self, passed: Passed, asked_BT: Tensor, head: int) -> Tensor:
+        """Where an attention head of the pointing layer looks in the picture.
+
+        Args:
+            passed: of :meth:`read_text`.
+            asked_BT: the M places that are asked for, in order.
+            head: number of the head.
+
+        Returns:
+            float[M, N], logits over the picture's tokens.
+        """
+        scenes, tokens = passed.picture.shape[:2]
+        device = asked_BT.device
+        keys_SNK = self._turned("k_proj", passed.picture, torch.arange(tokens, device=device), head)
+        places = torch.nonzero(asked_BT)[:, 1] + tokens
+        queries_MK = self._turned("q_proj", passed.entering[asked_BT][None], places, head)[0]
+        counts = asked_BT.view(scenes, -1).sum(1).tolist()
+        looked = [
+            queries @ keys.T
+            for queries, keys in zip(queries_MK.split(counts), keys_SNK, strict=True)
+        ]
+        return torch.cat(looked).float() / queries_MK.shape[-1] ** 0.5
+
+    def _turned(self, projection: str, entering: Tensor, places: Tensor, head: int) -> Tensor:
+        """A head's queries or keys float[B, L, K], turned by their places int64[L]."""
         language = self.model.model.language_model
         layer = language.layers[POINTING_LAYER]
         rows = getattr(layer.self_attn, projection)(layer.input_layernorm(entering))
-        rows = rows[..., : layer.self_attn.head_dim].unsqueeze(1)
+        width = layer.self_attn.head_dim
+        rows = rows[..., head * width : (head + 1) * width].unsqueeze(1)
         cos, sin = language.rotary_emb(rows, places[None])
         turned: Tensor = apply_rotary_pos_emb(rows, rows, cos, sin)[0]
         return turned.squeeze(1)
@@ -175,18 +201,21 @@ def text_loss(
     return (losses * weight).sum() / weight.sum(), readings
 
 
-def pointing_loss(pointing_MN: Tensor, wanted_MN: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of where one attention head looks against where the first region lies.
+def pointing_loss(pointing_MN: Tensor, wanted_MN: Tensor) -> tuple[Tensor, float]:
+    """Cross-entropy of where an attention head looks against where it should.
+
+    Args:
+        pointing_MN: logits over the picture's tokens.
+        wanted_MN: shares of the tokens; rows sum to 1.
 
     Returns:
-        A scalar, 0 where no coordinate was written, and readings: the loss, and the share of
-        places whose likeliest token lies on the region.
+        A scalar, 0 of nothing, and the share of places whose likeliest token is wanted at all.
     """
     if len(pointing_MN) == 0:
-        return pointing_MN.sum(), {"point": 0.0, "on_target": 0.0}
+        return pointing_MN.sum(), 0.0
     loss = -(wanted_MN * pointing_MN.log_softmax(-1)).sum(-1).mean()
     hit = wanted_MN.gather(1, pointing_MN.argmax(-1, keepdim=True)) > 0
-    return loss, {"point": loss.item(), "on_target": hit.float().mean().item()}
+    return loss, hit.float().mean().item()
 
 
 def _mean(values: Tensor) -> float:

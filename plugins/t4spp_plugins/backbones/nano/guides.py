@@ -1,0 +1,119 @@
+"""What pretraining tells the language model beside the text, for each place that writes a brick.
+
+A brick can only be right where the model knows how far the grid is filled and where in the
+picture the run ends that it is about to write. Both follow from the answer's own tokens, so they
+are worked out from them. In pretraining only.
+
+Shapes: T text tokens, M places, N image tokens, R C rows and columns of a region's grid.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+NUM_STEPS = 1000
+"""Coordinate steps an axis."""
+
+_BRICK = re.compile(r"<\|(?:bg|fg)(\d+)\|>")
+
+
+class Guide:
+    """Reads, off an answer's tokens, where its grids stand and where their runs end."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, shape: tuple[int, int]) -> None:
+        """Look the brick and coordinate tokens up; ``shape`` is (R, C)."""
+        self.first_step = int(tokenizer.convert_tokens_to_ids("<|loc0|>"))
+        self.shape = shape
+        matches = ((index, _BRICK.fullmatch(name)) for name, index in tokenizer.vocab.items())
+        self.lengths = {index: int(match[1]) for index, match in matches if match}
+
+    def __call__(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Both guides of one conversation.
+
+        Returns:
+            ``cursor`` int64[T]: cells of the region's grid written so far, where the next token
+            is a brick, elsewhere -1; ``ends`` float32[T, 2]: (y, x) of that brick's far end as
+            shares of the picture, in the middle of its row; elsewhere 0.
+        """
+        rows, columns = self.shape
+        cursor = np.full(len(ids), -1, dtype=np.int64)
+        ends = np.zeros((len(ids), 2), dtype=np.float32)
+        box: list[int] = []
+        written = 0
+        for place, token in enumerate(ids):
+            step = token - self.first_step
+            if 0 <= step < NUM_STEPS:
+                box = [*box, step] if len(box) % 4 else [step]
+                written = 0
+            length = self.lengths.get(token)
+            if length is None or len(box) != 4 or written >= rows * columns:
+                continue
+            row, column = divmod(written, columns)
+            cursor[place - 1] = written
+            y0, x0, y1, x1 = (value / NUM_STEPS for value in (box[0], box[1], box[2], box[3]))
+            ends[place - 1] = (
+                y0 + (row + 0.5) / rows * (y1 - y0),
+                x0 + (column + length) / columns * (x1 - x0),
+            )
+            written += length
+        return cursor, ends
+
+
+class CursorHead(nn.Linear):
+    """Reads how far the grid is filled off a hidden state; thrown away after pretraining."""
+
+    def __init__(self, width: int, shape: tuple[int, int]) -> None:
+        """Width of the hidden states, and the grid's (R, C)."""
+        super().__init__(width, sum(shape))
+        self.shape = shape
+        nn.init.normal_(self.weight, std=0.02)
+        nn.init.zeros_(self.bias)
+
+
+def cursor_loss(
+    logits_MG: Tensor, cursor_M: Tensor, shape: tuple[int, int]
+) -> tuple[Tensor, float]:
+    """Cross-entropy of row and column of the next cell.
+
+    Args:
+        logits_MG: of :class:`CursorHead`, float[M, R + C].
+        cursor_M: cells written so far.
+        shape: (R, C).
+
+    Returns:
+        A scalar, 0 of nothing, and the share of places whose row and column are both right.
+    """
+    if len(logits_MG) == 0:
+        return logits_MG.sum(), 0.0
+    row, column = logits_MG.float().split(shape, dim=1)
+    rows, columns = cursor_M // shape[1], cursor_M % shape[1]
+    loss = F.cross_entropy(row, rows) + F.cross_entropy(column, columns)
+    right = (row.argmax(1) == rows) & (column.argmax(1) == columns)
+    return loss, right.float().mean().item()
+
+
+def token_shares(ends_M2: Tensor, side: int) -> Tensor:
+    """Places in the picture as shares of the tokens around them.
+
+    Args:
+        ends_M2: (y, x) in 0..1.
+        side: tokens a row and a column; N is its square.
+
+    Returns:
+        float[M, N], each row sums to 1: bilinear weights of the four nearest tokens' centres.
+    """
+    centres = torch.arange(side, device=ends_M2.device)
+    places = (ends_M2 * side - 0.5).clamp(0, side - 1)
+    y_MS, x_MS = ((1 - (places[:, axis, None] - centres).abs()).clamp(min=0) for axis in (0, 1))
+    return (y_MS[:, :, None] * x_MS[:, None, :]).flatten(1)
