@@ -140,16 +140,27 @@ def count_answer_tokens(inputs: ModelInputs) -> int:
     return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
 
 
+def num_told(labels: torch.Tensor) -> int:
+    """Positions at the end of the rows, from the one that predicts the batch's first label on.
+
+    Args:
+        labels: int64[B, L], -100 outside answers.
+    """
+    bears_loss = (labels != IGNORED).any(0).nonzero()
+    first = int(bears_loss[0]) if len(bears_loss) else labels.shape[1]
+    return labels.shape[1] - max(first - 1, 0)
+
+
 def answer_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The summed cross-entropy of the answer tokens, a float32 scalar.
 
     Args:
-        logits: float[B, L, V]; position i predicts token i + 1.
+        logits: float[B, K, V] of the last K <= L positions; position i predicts token i + 1.
         labels: int64[B, L], -100 outside answers.
     """
     from torch.nn.functional import cross_entropy
 
-    following = labels[:, 1:]
+    following = labels[:, -logits.shape[1] :][:, 1:]
     bears_loss = following != IGNORED
     chosen = logits[:, :-1][bears_loss].float()
     return cross_entropy(chosen, following[bears_loss], reduction="sum")

@@ -11,7 +11,7 @@ from t4spp.components import Backbone, ModelInputs
 from t4spp.config import RunConfig
 from t4spp.errors import RunError
 from t4spp.schemes.base import Scheme
-from t4spp.training.batches import answer_loss
+from t4spp.training.batches import answer_loss, num_told
 from t4spp.training.checkpoints import (
     ADAPTER,
     MODEL,
@@ -40,6 +40,7 @@ class Learner:
         mode: what is trained.
         tokenizer: saved with the weights.
         forward_options: keyword arguments for every forward pass.
+        keeps_logits: whether the model can leave out the logits of all but the last positions.
     """
 
     accelerator: Accelerator
@@ -49,6 +50,7 @@ class Learner:
     mode: Literal["lora", "full"]
     tokenizer: PreTrainedTokenizerBase
     forward_options: dict[str, Any]
+    keeps_logits: bool
 
     @property
     def is_sharded(self) -> bool:
@@ -59,6 +61,11 @@ class Learner:
             DistributedType.FSDP,
             DistributedType.DEEPSPEED,
         )
+
+    def loss(self, inputs: ModelInputs) -> torch.Tensor:
+        """The summed cross-entropy of a micro batch's answer tokens, a float32 scalar."""
+        device = self.accelerator.device
+        return _loss(self.model, inputs, self.forward_options, self.keeps_logits, device)
 
     @property
     def learning_rate(self) -> float:
@@ -138,6 +145,7 @@ def make_learner(
             load_full(model, initial / MODEL)
     learning.train()
     options = {"use_cache": False} if _accepts(model.forward, "use_cache") else {}
+    keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
     optimizer = torch.optim.AdamW(
         [parameter for parameter in learning.parameters() if parameter.requires_grad],
         lr=training.learning_rate,
@@ -157,7 +165,9 @@ def make_learner(
     if accelerator.distributed_type.startswith("MULTI_"):
         learning.to(accelerator.device)
         accelerator.ddp_handler = DistributedDataParallelKwargs(
-            find_unused_parameters=leaves_unused(learning, example, options, accelerator.device)
+            find_unused_parameters=leaves_unused(
+                learning, example, options, keeps_logits, accelerator.device
+            )
         )
     wrapped, prepared = accelerator.prepare(learning, optimizer)
     return Learner(
@@ -168,11 +178,36 @@ def make_learner(
         mode=mode,
         tokenizer=require_tokenizer(backbone),
         forward_options=options,
+        keeps_logits=keeps_logits,
     )
 
 
+def _loss(
+    model: Any,
+    inputs: ModelInputs,
+    options: Mapping[str, Any],
+    keeps_logits: bool,
+    device: torch.device,
+) -> torch.Tensor:
+    """The answer's loss.
+
+    Hundreds of image tokens stand before a short answer, and their logits bear no loss: a model
+    that can leave them out does.
+    """
+    from accelerate.utils import send_to_device
+
+    keep = {"logits_to_keep": num_told(inputs.tensors["labels"])} if keeps_logits else {}
+    tensors = send_to_device(dict(inputs.tensors), device)
+    labels = tensors.pop("labels")
+    return answer_loss(model(**tensors, **options, **keep).logits, labels)
+
+
 def leaves_unused(
-    model: Any, example: ModelInputs, options: Mapping[str, Any], device: torch.device
+    model: Any,
+    example: ModelInputs,
+    options: Mapping[str, Any],
+    keeps_logits: bool,
+    device: torch.device,
 ) -> bool:
     """Whether the answer does not depend on some trainable parameter.
 
@@ -180,11 +215,8 @@ def leaves_unused(
     must know before they average gradients, or they wait for ever for those that never come.
     """
     import torch
-    from accelerate.utils import send_to_device
 
-    tensors = send_to_device(dict(example.tensors), device)
-    labels = tensors.pop("labels")
-    torch.autograd.backward(answer_loss(model(**tensors, **options).logits, labels))
+    torch.autograd.backward(_loss(model, example, options, keeps_logits, device))
     unused = any(p.grad is None for p in model.parameters() if p.requires_grad)
     model.zero_grad(set_to_none=True)
     return unused

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from t4spp.components import Backbone, ModelInputs
 from t4spp.config import RunConfig
 from t4spp.errors import RunError
-from t4spp.training.batches import StepBatch, StepBatches, answer_loss, load_steps
+from t4spp.training.batches import StepBatch, StepBatches, load_steps
 from t4spp.training.checkpoints import ADAPTER, MODEL
 from t4spp.training.learner import Learner
 from t4spp.training.lora import count_parameters
@@ -190,26 +190,18 @@ class Loop:
         for micro in batch.micro_batches:
             with accelerator.accumulate(learner.model):
                 if micro is not None:
-                    loss = self._forward(micro)
+                    loss = learner.loss(micro)
                     self.window.loss += loss.detach()
                     accelerator.backward(loss * scale)
                 elif accelerator.num_processes > 1:
                     # The other processes wait for this one's gradients: give them zeros.
-                    accelerator.backward(self._forward(self.filler) * 0.0)
+                    accelerator.backward(learner.loss(self.filler) * 0.0)
         norm = accelerator.clip_grad_norm_(learner.trainable(), self.training.max_grad_norm)
         self.grad_norm = 0.0 if norm is None else float(norm)
         if accelerator.scaler is None:  # with one, a step that overflows is left out instead
             self._check_finite("norm of the gradients", self.grad_norm, step + 1)
         learner.optimizer.step()
         learner.optimizer.zero_grad()
-
-    def _forward(self, micro: ModelInputs) -> torch.Tensor:
-        from accelerate.utils import send_to_device
-
-        tensors = send_to_device(dict(micro.tensors), self.accelerator.device)
-        labels = tensors.pop("labels")
-        outputs = self.learner.model(**tensors, **self.learner.forward_options)
-        return answer_loss(outputs.logits, labels)
 
     def _count(self, batch: StepBatch) -> int:
         """Add up what all processes see in this step; returns the number of answer tokens."""

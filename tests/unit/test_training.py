@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from t4spp.config import RunConfig
 from t4spp.errors import ConfigError, RecipeError, RunError
 from t4spp.plugins import Catalogue, load_catalogue
-from t4spp.training.batches import answer_loss
+from t4spp.training.batches import answer_loss, num_told
 from t4spp.training.checkpoints import load_checkpoint
 from t4spp.training.trainer import Trainer
 
@@ -103,6 +103,16 @@ def test_the_loss_is_the_sum_over_answer_tokens_only() -> None:
     labels = torch.tensor([[-100, -100, 2, 0]])
     expected = -math.log(1 / 2) - math.log(1 / 3)
     assert answer_loss(scores, labels).item() == pytest.approx(expected)
+    assert num_told(labels) == 3
+    assert answer_loss(scores[:, -3:], labels).item() == pytest.approx(expected)
+
+
+def test_logits_are_kept_from_before_the_first_label_of_any_row_on() -> None:
+    labels = torch.full((2, 6), -100)
+    labels[0, 4:] = labels[1, 3] = 1
+    assert num_told(labels) == 4
+    labels[1, 0] = 1
+    assert num_told(labels) == 6
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
