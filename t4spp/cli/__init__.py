@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import t4spp
 from t4spp.errors import T4sppError, is_disk_full, nearest
@@ -90,10 +91,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAULT
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names a misspelt option before it misses another one."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, after a look at the options' names."""
+        options = set(self._option_string_actions)
+        for argument in [] if self._subparsers else (args or ()):
+            name = argument.partition("=")[0]
+            if name.startswith("--") and " " not in name and name not in options:
+                self.error(f"unrecognized arguments: {name}.{nearest(name, options)}")
+        return super().parse_known_args(args, namespace)
+
+
 def build_parser(command: str) -> argparse.ArgumentParser:
     """The parser of one command; imports its module."""
     module = importlib.import_module(f"t4spp.cli.{command}")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"t4spp {command}",
         description=_sentence(module.__doc__ or COMMANDS[command]),
         allow_abbrev=False,

@@ -250,3 +250,19 @@ def test_doctor_survives_colliding_plugins(
     monkeypatch.setenv("T4SPP_PLUGINS", "nowhere")
     assert main(["doctor"]) == 0
     assert "PROBLEM: plugins: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "a.png", "dog", "--rum", "x"], "--rum. Did you mean '--run'?"),
+        (["ceiling", "--recipie=x"], "--recipie. Did you mean '--recipe'?"),
+        (["bench", "codec", "--cocoo", "x"], "--cocoo. Did you mean '--coco'?"),
+    ],
+)
+def test_a_misspelt_option_is_named_even_where_another_is_missing(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.endswith(f"unrecognized arguments: {message}")
