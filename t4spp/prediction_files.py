@@ -110,9 +110,10 @@ def check_outputs(jobs: Sequence[Job], *, overwrite: bool) -> None:
                 raise ConfigError(f"-o: {path} is a picture to segment. Choose another output.")
     existing = [path for job in jobs for path in job.outputs if path.exists()]
     if existing and not overwrite:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        others = len(existing) - 1
         raise RunError(
-            f"{existing[0]}{more} exists. Give --overwrite to replace it, or choose another -o."
+            f"{existing[0]} exists{f', and so do {others} others' if others else ''}. Give "
+            "--overwrite to replace what is there, or choose another -o."
         )
 
 

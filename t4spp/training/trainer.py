@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t4spp.components import Backbone
+from t4spp.components import Backbone, ModelInputs
 from t4spp.config import RunConfig
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.head import head
@@ -17,7 +17,7 @@ from t4spp.schemes.base import Scheme
 from t4spp.training.batches import StepBatches
 from t4spp.training.binding import binding_config
 from t4spp.training.folders import claim_run_folder
-from t4spp.training.learner import make_learner
+from t4spp.training.learner import Learner, make_learner
 from t4spp.training.loop import Evaluate, Follower, Loop, TrainSummary
 from t4spp.training.lora import require_model
 from t4spp.training.processes import deterministic_on_cpu, make_accelerator, on_main
@@ -88,7 +88,7 @@ class Trainer:
         require_model(self.backbone)
         self.backbone_fingerprint = self.backbone.fingerprint()
         self.builder = ConversationBuilder(self.scheme, config.data.templates, config.seed)
-        self._claimed = False
+        self._prepared: tuple[StepBatches, ModelInputs, Learner] | None = None
         self._resume = False
 
     @property
@@ -97,19 +97,37 @@ class Trainer:
         return bool(self.accelerator.is_main_process)
 
     def claim(self, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Make the run folder this run's; see :func:`t4spp.training.folders.claim_run_folder`.
+        """Prepare what learns, then make the run folder this run's.
+
+        In this order, so that a run which cannot begin leaves no folder behind.
 
         Raises:
-            RunError: it is not to be had.
+            RunError: ``init_from`` is foreign or damaged, no sample fits, or the folder is not to
+                be had; see :func:`t4spp.training.folders.claim_run_folder`.
+            ConfigError: LoRA's targets fit no layer.
         """
+        prepared = self._prepare()
         on_main(
             self.accelerator,
             lambda: claim_run_folder(
                 self.run_folder, self.config, resume=resume, overwrite=overwrite
             ),
         )
-        self._claimed = True
+        self._prepared = prepared
         self._resume = resume
+
+    def _prepare(self) -> tuple[StepBatches, ModelInputs, Learner]:
+        batches = self._batches()
+        filler = batches.first_usable()
+        learner = make_learner(
+            self.accelerator,
+            self.config,
+            self.scheme,
+            self.backbone,
+            self.backbone_fingerprint,
+            filler,
+        )
+        return batches, filler, learner
 
     def train(
         self, *, evaluate: Evaluate | None = None, follower: Follower | None = None
@@ -124,18 +142,10 @@ class Trainer:
             RunError: the folder cannot be claimed or written, the checkpoint to resume is foreign
                 or damaged, no sample fits, or the loss is no longer finite.
         """
-        if not self._claimed:
+        if self._prepared is None:
             self.claim()
-        batches = self._batches()
-        filler = batches.first_usable()
-        learner = make_learner(
-            self.accelerator,
-            self.config,
-            self.scheme,
-            self.backbone,
-            self.backbone_fingerprint,
-            filler,
-        )
+        assert self._prepared is not None
+        batches, filler, learner = self._prepared
         state = RunState(
             run_folder=self.run_folder,
             learner=learner,

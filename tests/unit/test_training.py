@@ -333,12 +333,14 @@ def test_init_from_refuses_foreign_weights(
     run = config(training__init_from=tmp_path / "first", **changes)
     with pytest.raises(RunError, match=message):
         Trainer(run, catalogue, tmp_path / "second").train()
+    assert not (tmp_path / "second").exists()
 
 
 def test_targets_that_fit_no_layer_are_refused(catalogue: Catalogue, tmp_path: Path) -> None:
     run = config(training__lora={**LORA, "targets": ["qq_proj"]})
     with pytest.raises(ConfigError, match=r"training\.lora\.targets"):
         Trainer(run, catalogue, tmp_path / "run").train()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_backbone_without_a_model_cannot_be_trained(catalogue: Catalogue, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Make nano's weights from generated scenes: ``python -m t4spp_plugins.backbones.nano.pretrain``.
 
-Three stages, since localisation is what plateaus: the vision tower under dense supervision, then
-the language model on answers cut after the box, then on whole descriptors. The picture's tokens
-pass through the language model once and serve all prompts about it; the result is that of
-separate conversations (a test holds it).
+Two kinds of stages, since localisation is what plateaus: the vision tower under dense supervision,
+then everything on descriptors, some of them cut after the box. The picture's tokens pass through
+the language model once and serve all prompts about it; the result is that of separate
+conversations (a test holds it).
 
 Shapes: S scenes, P prompts, N image tokens, T text tokens, D width, V vocabulary.
 """
