@@ -66,7 +66,9 @@ def learner(nano: NanoBackbone) -> Learner:
     return Learner(nano.model, heads, CursorHead(192, (16, 16)))
 
 
-def batch_of(nano: NanoBackbone, *, box_share: float = 0.0, scenes: int = 2) -> dict[str, Tensor]:
+def batch_of(
+    nano: NanoBackbone, *, box_share: float = 0.0, scenes: int = 2, more_scenes: int = 0
+) -> dict[str, Tensor]:
     recipe = RefShapes(RefShapesParams(prompts_per_scene=4))
     plan = TextPlan(
         tokenizer=nano.tokenizer,
@@ -82,6 +84,7 @@ def batch_of(nano: NanoBackbone, *, box_share: float = 0.0, scenes: int = 2) -> 
         first=14,
         num_batches=1,
         scenes=scenes,
+        more_scenes=more_scenes,
         colours=COLOUR_NAMES,
         shapes=SHAPE_NAMES,
         plan=plan,
@@ -203,6 +206,15 @@ def test_points_are_the_shares_of_the_first_region_by_token(nano: NanoBackbone) 
             y, x = divmod(token, 16)
             share = mask[8 * y : 8 * y + 8, 8 * x : 8 * x + 8].sum() / mask.sum()
             assert points[row, token] == pytest.approx(share)
+
+
+def test_more_scenes_stand_behind_those_with_text(nano: NanoBackbone) -> None:
+    without, more = batch_of(nano), batch_of(nano, more_scenes=3)
+    scenes = RefShapes(RefShapesParams()).samples("train")
+    assert more["images"].shape == (5, 128, 128, 3) and more["edges"].shape == (5, 256, 4)
+    assert np.array_equal(more["images"][4].numpy(), scenes.scene(18).render())
+    for name in ("ids", "labels", "point", "cursor", "ends"):
+        assert torch.equal(more[name], without[name])
 
 
 def test_batches_do_not_depend_on_the_number_of_workers() -> None:
@@ -437,7 +449,11 @@ def test_a_step_moves_every_parameter_clears_gradients_and_tells_the_norm() -> N
 def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) -> None:
     stages = [
         {"name": name, "steps": 2, "scenes": 2, "prompts": 4, "box_share": share}
-        | ({"point_from": "answer", "run_weight": 0.5, "cursor_weight": 0.5} if share else {})
+        | (
+            {"point_from": "answer", "run_weight": 0.5, "cursor_weight": 0.5, "more_scenes": 2}
+            if share
+            else {}
+        )
         for name, share in (("vision", 0.0), ("text", 1.0), ("text", 0.5))
     ]
     described = {"stages": stages, "num_processes": 1, "num_threads": 1, "bfloat16": False}

@@ -79,6 +79,7 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
         first: int,
         num_batches: int,
         scenes: int,
+        more_scenes: int = 0,
         colours: Sequence[str],
         shapes: Sequence[str],
         plan: TextPlan | None = None,
@@ -86,12 +87,14 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
         """See the class."""
         super().__init__()
         self.make_split, self.first, self.num_batches = make_split, first, num_batches
-        self.scenes, self.colours, self.shapes, self.plan = scenes, colours, shapes, plan
+        self.scenes, self.more_scenes = scenes, more_scenes
+        self.colours, self.shapes, self.plan = colours, shapes, plan
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         """The batches in order, whatever the number of workers.
 
-        Pictures ``images`` uint8[S, 128, 128, 3] and dense targets, and with a plan text.
+        Pictures ``images`` uint8[S, 128, 128, 3] and dense targets, and with a plan text; behind
+        those, ``more_scenes`` pictures and targets without text.
 
         Text is ``ids`` and ``labels`` int64[S * P, T], ``point`` float32[S * P, N], and the
         guides ``cursor`` int64[S * P, T] and ``ends`` float32[S * P, T, 2].
@@ -100,8 +103,9 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for batch in range(first, self.num_batches, step):
-            start = self.first + batch * self.scenes
-            scenes = [split.scene(start + offset) for offset in range(self.scenes)]
+            drawn = self.scenes + self.more_scenes
+            start = self.first + batch * drawn
+            scenes = [split.scene(start + offset) for offset in range(drawn)]
             images = np.stack([scene.render() for scene in scenes])
             dense = [
                 dense_targets(scene.objects, self.colours, self.shapes, IMAGE_SIZE)

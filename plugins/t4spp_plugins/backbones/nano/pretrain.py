@@ -64,6 +64,8 @@ class Stage(BaseModel):
     steps: int = Field(ge=1)
     scenes: int = Field(16, ge=1)
     """Scenes a step."""
+    more_scenes: int = Field(0, ge=0)
+    """Scenes a step without text, for the dense loss alone."""
     prompts: int = Field(6, ge=1)
     """Conversations a scene."""
     box_share: float = Field(0.0, ge=0, le=1)
@@ -109,11 +111,12 @@ class PretrainConfig(BaseModel):
     @model_validator(mode="after")
     def _scenes_divide(self) -> PretrainConfig:
         for stage in self.stages:
-            if stage.scenes % self.num_processes:
-                raise ValueError(
-                    f"stage {stage.name}: {stage.scenes} scenes a step cannot be shared among "
-                    f"{self.num_processes} processes; use a multiple"
-                )
+            for scenes in (stage.scenes, stage.more_scenes):
+                if scenes % self.num_processes:
+                    raise ValueError(
+                        f"stage {stage.name}: {scenes} scenes a step cannot be shared among "
+                        f"{self.num_processes} processes; use a multiple"
+                    )
         return self
 
 
@@ -160,10 +163,6 @@ class Pretraining:
         self.first_step = int(first_step)
         self.opening = int(tokenizer.convert_tokens_to_ids(SEG_OPEN))
 
-    def share(self, stage: Stage) -> int:
-        """Scenes a step on one process."""
-        return stage.scenes // self.config.num_processes
-
     def split(self, name: str, prompts: int) -> Any:
         """A function that makes the split; workers call it themselves."""
         params = {
@@ -181,6 +180,8 @@ class Pretraining:
 
     def batches(self, stage: Stage, name: str, first: int, number: int) -> SceneBatches:
         """This process's share of a stage's batches."""
+        processes = self.config.num_processes
+        scenes, more_scenes = stage.scenes // processes, stage.more_scenes // processes
         plan = None
         if stage.name != "vision":
             plan = TextPlan(
@@ -194,9 +195,10 @@ class Pretraining:
             )
         return SceneBatches(
             self.split(name, stage.prompts),
-            first=first + self.rank * number * self.share(stage),
+            first=first + self.rank * number * (scenes + more_scenes),
             num_batches=number,
-            scenes=self.share(stage),
+            scenes=scenes,
+            more_scenes=more_scenes,
             colours=self.colours,
             shapes=self.shapes,
             plan=plan,
@@ -213,7 +215,8 @@ class Pretraining:
             if stage.name == "vision":
                 return dense, readings
             told = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)
-            passed = self.learner.read_text(features, batch["ids"])
+            scenes = stage.scenes // self.config.num_processes
+            passed = self.learner.read_text(features[:scenes], batch["ids"])
             logits = self.learner.model.lm_head(passed.hidden[told != -100])
             point, on_target = self._pointing(stage, batch, passed, told)
             fills = batch["cursor"] >= 0
@@ -347,7 +350,7 @@ def main(argv: list[str] | None = None) -> int:
             if number == skip and skip > 0 and arguments.init is None:
                 pretraining.resume(pretraining.state_file(config.stages[skip - 1]))
             pretraining.run(stage, first_scene)
-        first_scene += stage.steps * stage.scenes
+        first_scene += stage.steps * (stage.scenes + stage.more_scenes)
     if pretraining.rank == 0:
         (arguments.output / "weights" / "pretrain.json").write_text(
             config.model_dump_json(indent=2) + "\n", encoding="utf-8"
