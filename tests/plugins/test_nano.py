@@ -21,7 +21,13 @@ from t4spp.plugins import load_catalogue
 from t4spp.testing import build_scheme, check_tokenizer
 from t4spp_plugins.backbones.nano.backbone import SHIPPED, NanoBackbone, to_pixels
 from t4spp_plugins.backbones.nano.config import NanoConfig
-from t4spp_plugins.backbones.nano.model import build_model, fill_token_rows, grow, load_weights
+from t4spp_plugins.backbones.nano.model import (
+    build_model,
+    fill_token_rows,
+    grow,
+    load_weights,
+    settle_coordinates,
+)
 from t4spp_plugins.backbones.nano.vocabulary import (
     CONTROL_TOKENS,
     add_scheme_tokens,
@@ -99,6 +105,31 @@ def test_shipped_tokenizer_is_what_the_code_builds() -> None:
     built = build_tokenizer(build_scheme("next-brick").special_tokens)
     shipped = NanoBackbone(NanoConfig()).load_tokenizer(())
     assert shipped.get_vocab() == built.get_vocab()
+
+
+def test_coordinates_never_trained_on_lie_between_their_neighbours() -> None:
+    tokenizer = build_tokenizer(build_scheme("next-brick").special_tokens)
+    model = build_model(tokenizer, seed=0)
+    before = model.get_input_embeddings().weight.detach().clone()
+    settle_coordinates(model, tokenizer, size=4)  # edges at 0, 249, 250, 499, 500, 749, 750, 999
+    rows = model.get_input_embeddings().weight.detach()
+    first = int(tokenizer.convert_tokens_to_ids("<|loc0|>"))
+    coordinates, old = rows[first : first + 1000], before[first : first + 1000]
+    written = [0, 249, 250, 499, 500, 749, 750, 999]
+    assert torch.equal(coordinates[written], old[written])
+    torch.testing.assert_close(coordinates[83], old[0] + (old[249] - old[0]) / 3)
+    torch.testing.assert_close(coordinates[998], old[750] / 249 + old[999] * 248 / 249)
+    assert torch.equal(rows[:first], before[:first])
+    assert torch.equal(rows[first + 1000 :], before[first + 1000 :])
+
+
+def test_shipped_weights_know_every_coordinate() -> None:
+    nano = loaded(SHIPPED)
+    before = nano.model.get_input_embeddings().weight.detach().clone()
+    settle_coordinates(nano.model, nano.tokenizer)
+    torch.testing.assert_close(
+        nano.model.get_input_embeddings().weight.detach(), before, rtol=1e-2, atol=2e-3
+    )
 
 
 def test_weights_come_back_as_they_were_within_float16(nano_weights: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+from t4spp.schemes.box_wise import edge_steps
 from t4spp_plugins.backbones.nano.vision import NanoVisionConfig
 from t4spp_plugins.backbones.nano.vocabulary import END, IMAGE, PAD
 
@@ -104,6 +106,30 @@ def fill_token_rows(
                 generator = torch.Generator().manual_seed((seed * 1_000_003 + digest) % 2**63)
                 rows = torch.randn(2, embeddings.shape[1], generator=generator) * _ROW_SCALE
                 embeddings[index], head[index] = rows[0], rows[1]
+
+
+def settle_coordinates(
+    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, size: int = IMAGE_SIZE
+) -> None:
+    """Put the embeddings of coordinates that training never wrote between their neighbours'.
+
+    The edges of pictures of one size fall on few of the 1,000 steps. Smoothed targets teach the
+    head the others too, so the model writes them now and then; embeddings left as they began
+    would then be strangers to it, and it would begin its answer anew.
+
+    Args:
+        model: trained; its embeddings are changed.
+        tokenizer: knows the coordinates.
+        size: height and width of the training pictures, in pixels.
+    """
+    seen = sorted({step for near in range(size) for step in edge_steps(near, near + 1, size)})
+    first = tokenizer.convert_tokens_to_ids("<|loc0|>")
+    embeddings = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for before, after in pairwise(seen):
+            low, high = embeddings[first + before].clone(), embeddings[first + after].clone()
+            for step in range(before + 1, after):
+                embeddings[first + step] = low.lerp(high, (step - before) / (after - before))
 
 
 def grow(

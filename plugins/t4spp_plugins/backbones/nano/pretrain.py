@@ -42,7 +42,13 @@ from t4spp_plugins.backbones.nano.learner import (
     pointing_loss,
     text_loss,
 )
-from t4spp_plugins.backbones.nano.model import IMAGE_SIZE, build_model, load_weights, save_weights
+from t4spp_plugins.backbones.nano.model import (
+    IMAGE_SIZE,
+    build_model,
+    load_weights,
+    save_weights,
+    settle_coordinates,
+)
 from t4spp_plugins.backbones.nano.optimiser import PairedOptimiser
 from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
 
@@ -273,6 +279,8 @@ class Pretraining:
                 loss.backward()  # type: ignore[no-untyped-call]
                 norm = optimiser.step()
                 total += float(loss.detach())
+                if step == stage.steps and stage.name != "vision":
+                    settle_coordinates(model, self.tokenizer)
                 if self.rank != 0:
                     continue
                 if step % 50 == 0 or step == stage.steps:
