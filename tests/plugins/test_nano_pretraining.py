@@ -27,7 +27,8 @@ from t4spp_plugins.backbones.nano.dense import (
 )
 from t4spp_plugins.backbones.nano.guides import CursorHead, Guide, cursor_loss, token_shares
 from t4spp_plugins.backbones.nano.learner import (
-    POINTING_LAYER,
+    FAR_LAYER,
+    NEAR_LAYER,
     REGION_HEAD,
     RUN_HEAD,
     Learner,
@@ -107,7 +108,11 @@ class Packed:
 
 
 def run_both(
-    nano: NanoBackbone, learner: Learner, lengths: Sequence[int], head: int = REGION_HEAD
+    nano: NanoBackbone,
+    learner: Learner,
+    lengths: Sequence[int],
+    layer: int = FAR_LAYER,
+    head: int = REGION_HEAD,
 ) -> Packed:
     batch = batch_of(nano)
     ids = batch["ids"]
@@ -125,12 +130,12 @@ def run_both(
             )
             expected.append(found.logits[0, NUM_IMAGE:])
             at = torch.nonzero(asked[row]).flatten()
-            seen = found.attentions[POINTING_LAYER][0, head, NUM_IMAGE + at, :NUM_IMAGE]
+            seen = found.attentions[layer][0, head, NUM_IMAGE + at, :NUM_IMAGE]
             attended.append(seen / seen.sum(-1, keepdim=True))
         return Packed(
             logits=learner.model.lm_head(passed.hidden[told]),
             expected=torch.cat(expected),
-            looked=learner.looked(passed, asked, head).softmax(-1),
+            looked=learner.looked(passed, asked, layer, head).softmax(-1),
             attended=torch.cat(attended),
         )
 
@@ -147,11 +152,13 @@ def test_packed_conversations_equal_separate_ones(
     assert packed.expected.std() > 1e-2
 
 
-@pytest.mark.parametrize("head", [REGION_HEAD, RUN_HEAD])
+@pytest.mark.parametrize(
+    ("layer", "head"), [(FAR_LAYER, REGION_HEAD), (FAR_LAYER, RUN_HEAD), (NEAR_LAYER, RUN_HEAD)]
+)
 def test_where_a_head_looks_is_its_attention(
-    nano: NanoBackbone, learner: Learner, head: int
+    nano: NanoBackbone, learner: Learner, layer: int, head: int
 ) -> None:
-    packed = run_both(nano, learner, (36, 96), head)
+    packed = run_both(nano, learner, (36, 96), layer, head)
     assert packed.looked.shape == packed.attended.shape == (len(packed.looked), NUM_IMAGE)
     assert len(packed.looked) > 100
     torch.testing.assert_close(packed.looked, packed.attended, rtol=1e-3, atol=1e-5)
@@ -213,7 +220,7 @@ def test_more_scenes_stand_behind_those_with_text(nano: NanoBackbone) -> None:
     scenes = RefShapes(RefShapesParams()).samples("train")
     assert more["images"].shape == (5, 128, 128, 3) and more["edges"].shape == (5, 256, 4)
     assert np.array_equal(more["images"][4].numpy(), scenes.scene(18).render())
-    for name in ("ids", "labels", "point", "cursor", "ends"):
+    for name in ("ids", "labels", "point", "cursor", "runs"):
         assert torch.equal(more[name], without[name])
 
 
@@ -512,18 +519,18 @@ def test_pointing_loss_wants_all_attention_on_the_region() -> None:
 # guides
 
 
-def test_a_guide_counts_written_cells_and_finds_the_ends_of_runs(nano: NanoBackbone) -> None:
+def test_a_guide_counts_written_cells_and_finds_both_ends_of_runs(nano: NanoBackbone) -> None:
     names = ["<seg>", "<|loc0|>", "<|loc250|>", "<|loc500|>", "<|loc750|>"]
     names += ["<|bg16|>", "<|bg4|>", "<|fg8|>", "<|bg4|>", "<|fg16|>"]
     ids = nano.tokenizer.convert_tokens_to_ids(names)
-    cursor, ends = Guide(nano.tokenizer, (16, 16))(ids)
+    cursor, runs = Guide(nano.tokenizer, (16, 16))(ids)
     assert cursor.tolist() == [-1, -1, -1, -1, 0, 16, 20, 28, 32, -1]
-    assert not ends[:4].any() and not ends[9].any()
+    assert not runs[:4].any() and not runs[9].any()
     half_row = 0.5 / 32
-    assert ends[4].tolist() == pytest.approx([half_row, 0.75])
-    assert ends[5].tolist() == pytest.approx([3 * half_row, 0.375])
-    assert ends[6].tolist() == pytest.approx([3 * half_row, 0.625])
-    assert ends[8].tolist() == pytest.approx([5 * half_row, 0.75])
+    assert runs[4].tolist() == pytest.approx([half_row, 0.25, 0.75])
+    assert runs[5].tolist() == pytest.approx([3 * half_row, 0.25, 0.375])
+    assert runs[6].tolist() == pytest.approx([3 * half_row, 0.375, 0.625])
+    assert runs[8].tolist() == pytest.approx([5 * half_row, 0.25, 0.75])
 
 
 def test_a_guide_starts_anew_with_each_region_and_ignores_cells_beyond_the_grid(

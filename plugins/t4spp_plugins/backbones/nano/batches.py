@@ -97,7 +97,7 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
         those, ``more_scenes`` pictures and targets without text.
 
         Text is ``ids`` and ``labels`` int64[S * P, T], ``point`` float32[S * P, N], and the
-        guides ``cursor`` int64[S * P, T] and ``ends`` float32[S * P, T, 2].
+        guides ``cursor`` int64[S * P, T] and ``runs`` float32[S * P, T, 3].
         """
         split = self.make_split()
         worker = get_worker_info()
@@ -137,16 +137,16 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
         ids = torch.full((len(rows), longest), int(plan.tokenizer.pad_token_id))
         labels = torch.full_like(ids, -100)
         cursor = torch.full_like(ids, -1)
-        ends = torch.zeros((*ids.shape, 2))
+        runs = torch.zeros((*ids.shape, 3))
         for place, (prompt, answer) in enumerate(rows):
             length = len(prompt) + len(answer)
             ids[place, :length] = torch.tensor(prompt + answer)
             labels[place, len(prompt) : length] = torch.tensor(answer)
-            filled, run_ends = guide(prompt + answer)
+            filled, where = guide(prompt + answer)
             cursor[place, :length] = torch.from_numpy(filled)
-            ends[place, :length] = torch.from_numpy(run_ends)
+            runs[place, :length] = torch.from_numpy(where)
         point = torch.from_numpy(np.stack(points))
-        return {"ids": ids, "labels": labels, "point": point, "cursor": cursor, "ends": ends}
+        return {"ids": ids, "labels": labels, "point": point, "cursor": cursor, "runs": runs}
 
 
 def _point(sample: Sample) -> npt.NDArray[np.float32]:

@@ -43,12 +43,12 @@ class Guide:
 
         Returns:
             ``cursor`` int64[T]: cells of the region's grid written so far, where the next token
-            is a brick, elsewhere -1; ``ends`` float32[T, 2]: (y, x) of that brick's far end as
-            shares of the picture, in the middle of its row; elsewhere 0.
+            is a brick, elsewhere -1; ``runs`` float32[T, 3]: that brick's (y, near x, far x) as
+            shares of the picture, y in the middle of its row; elsewhere 0.
         """
         rows, columns = self.shape
         cursor = np.full(len(ids), -1, dtype=np.int64)
-        ends = np.zeros((len(ids), 2), dtype=np.float32)
+        runs = np.zeros((len(ids), 3), dtype=np.float32)
         box: list[int] = []
         written = 0
         for place, token in enumerate(ids):
@@ -62,12 +62,13 @@ class Guide:
             row, column = divmod(written, columns)
             cursor[place - 1] = written
             y0, x0, y1, x1 = (value / NUM_STEPS for value in (box[0], box[1], box[2], box[3]))
-            ends[place - 1] = (
+            runs[place - 1] = (
                 y0 + (row + 0.5) / rows * (y1 - y0),
+                x0 + column / columns * (x1 - x0),
                 x0 + (column + length) / columns * (x1 - x0),
             )
             written += length
-        return cursor, ends
+        return cursor, runs
 
 
 class CursorHead(nn.Linear):
@@ -103,17 +104,17 @@ def cursor_loss(
     return loss, right.float().mean().item()
 
 
-def token_shares(ends_M2: Tensor, side: int) -> Tensor:
+def token_shares(places_M2: Tensor, side: int) -> Tensor:
     """Places in the picture as shares of the tokens around them.
 
     Args:
-        ends_M2: (y, x) in 0..1.
+        places_M2: (y, x) in 0..1.
         side: tokens a row and a column; N is its square.
 
     Returns:
         float[M, N], each row sums to 1: bilinear weights of the four nearest tokens' centres.
     """
-    centres = torch.arange(side, device=ends_M2.device)
-    places = (ends_M2 * side - 0.5).clamp(0, side - 1)
+    centres = torch.arange(side, device=places_M2.device)
+    places = (places_M2 * side - 0.5).clamp(0, side - 1)
     y_MS, x_MS = ((1 - (places[:, axis, None] - centres).abs()).clamp(min=0) for axis in (0, 1))
     return (y_MS[:, :, None] * x_MS[:, None, :]).flatten(1)

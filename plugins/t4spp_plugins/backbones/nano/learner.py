@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,10 +20,11 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from t4spp_plugins.backbones.nano.dense import DenseHeads
 from t4spp_plugins.backbones.nano.guides import NUM_STEPS, CursorHead
 
-POINTING_LAYER = 3
-"""In pretraining, two attention heads of this layer of the Llama learn where to look: the first at
-the first region's tokens until its box is written, the second at the far end of the run that the
-next brick writes. A throw-away head reads off what enters the layer how far the grid is filled."""
+NEAR_LAYER, FAR_LAYER = 2, 3
+"""In pretraining, attention heads of these layers of the Llama learn where to look: in the second
+one at the first region's tokens until its box is written; and where a brick is written, at the near
+end of its run and then at the far one. A throw-away head reads off what enters a layer how far the
+grid is filled."""
 REGION_HEAD, RUN_HEAD = 0, 1
 
 
@@ -32,13 +34,13 @@ class Passed:
 
     Attributes:
         hidden: last hidden states float[B, T, D].
-        entering: what entered the pointing layer, float[B, T, D].
+        entering: what entered each layer that is taught to look, float[B, T, D].
         picture: the same of the pictures' tokens, float[S, N, D].
     """
 
     hidden: Tensor
-    entering: Tensor
-    picture: Tensor
+    entering: dict[int, Tensor]
+    picture: dict[int, Tensor]
 
 
 class Learner(nn.Module):
@@ -52,19 +54,25 @@ class Learner(nn.Module):
         self.model, self.heads, self.cursor = model, heads, cursor
 
     @contextmanager
-    def _watched(self) -> Iterator[list[Tensor]]:
-        """What enters the layer whose attention is taught to point, a tensor each pass."""
-        entering: list[Tensor] = []
+    def _watched(self) -> Iterator[dict[int, Tensor]]:
+        """What enters the layers whose attention is taught to look, in one pass."""
+        entering: dict[int, Tensor] = {}
 
-        def watch(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            entering.append(args[0] if args else kwargs["hidden_states"])
+        def watch(
+            number: int, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> None:
+            entering[number] = args[0] if args else kwargs["hidden_states"]
 
-        layer = self.model.model.language_model.layers[POINTING_LAYER]
-        hook = layer.register_forward_pre_hook(watch, with_kwargs=True)
+        layers = self.model.model.language_model.layers
+        hooks = [
+            layers[number].register_forward_pre_hook(partial(watch, number), with_kwargs=True)
+            for number in (NEAR_LAYER, FAR_LAYER)
+        ]
         try:
             yield entering
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def tower(self, images: Tensor) -> Tensor:
         """uint8[S, 128, 128, 3] -> features float[S, N, C]."""
@@ -90,16 +98,15 @@ class Learner(nn.Module):
         image_SND = self.model.model.multi_modal_projector(features_SNC)
         scenes, tokens = image_SND.shape[:2]
         device = image_SND.device
-        with self._watched() as entering:
+        with self._watched() as picture:
             prefix = language(
                 inputs_embeds=image_SND, use_cache=True, past_key_values=DynamicCache()
             )
-        picture_SND = entering[0]
         length_B = (ids_BT != self.model.config.pad_token_id).sum(1)
         group_B = torch.bucketize(length_B, torch.tensor(tuple(lengths), device=device))
         scene_of_row = torch.arange(len(ids_BT), device=device) // (len(ids_BT) // scenes)
         hidden_BTD = image_SND.new_zeros((*ids_BT.shape, image_SND.shape[2]))
-        entering_BTD = torch.zeros_like(hidden_BTD)
+        entered = {layer: torch.zeros_like(hidden_BTD) for layer in picture}
         for group in group_B.unique().tolist():
             rows = torch.nonzero(group_B == group).flatten()
             length = int(length_B[rows].max())
@@ -123,26 +130,29 @@ class Learner(nn.Module):
                 ).last_hidden_state
             room = (0, 0, 0, ids_BT.shape[1] - length)
             hidden_BTD = hidden_BTD.index_copy(0, rows, F.pad(found, room).to(hidden_BTD.dtype))
-            entered = F.pad(entering[0], room).to(entering_BTD.dtype)
-            entering_BTD = entering_BTD.index_copy(0, rows, entered)
-        return Passed(hidden=hidden_BTD, entering=entering_BTD, picture=picture_SND)
+            for number, watched in entering.items():
+                padded = F.pad(watched, room).to(hidden_BTD.dtype)
+                entered[number] = entered[number].index_copy(0, rows, padded)
+        return Passed(hidden=hidden_BTD, entering=entered, picture=picture)
 
-    def looked(self, passed: Passed, asked_BT: Tensor, head: int) -> Tensor:
-        """Where an attention head of the pointing layer looks in the picture.
+    def looked(self, passed: Passed, asked_BT: Tensor, layer: int, head: int) -> Tensor:
+        """Where an attention head looks in the picture.
 
         Args:
             passed: of :meth:`read_text`.
             asked_BT: the M places that are asked for, in order.
+            layer: number of its layer, one of ``passed.entering``.
             head: number of the head.
 
         Returns:
             float[M, N], logits over the picture's tokens.
         """
-        scenes, tokens = passed.picture.shape[:2]
-        device = asked_BT.device
-        keys_SNK = self._turned("k_proj", passed.picture, torch.arange(tokens, device=device), head)
+        picture_SND, entered_MD = passed.picture[layer], passed.entering[layer][asked_BT]
+        scenes, tokens = picture_SND.shape[:2]
+        seen = torch.arange(tokens, device=asked_BT.device)
+        keys_SNK = self._turned(layer, "k_proj", picture_SND, seen, head)
         places = torch.nonzero(asked_BT)[:, 1] + tokens
-        queries_MK = self._turned("q_proj", passed.entering[asked_BT][None], places, head)[0]
+        queries_MK = self._turned(layer, "q_proj", entered_MD[None], places, head)[0]
         counts = asked_BT.view(scenes, -1).sum(1).tolist()
         looked = [
             queries @ keys.T
@@ -150,10 +160,12 @@ class Learner(nn.Module):
         ]
         return torch.cat(looked).float() / queries_MK.shape[-1] ** 0.5
 
-    def _turned(self, projection: str, entering: Tensor, places: Tensor, head: int) -> Tensor:
+    def _turned(
+        self, number: int, projection: str, entering: Tensor, places: Tensor, head: int
+    ) -> Tensor:
         """A head's queries or keys float[B, L, K], turned by their places int64[L]."""
         language = self.model.model.language_model
-        layer = language.layers[POINTING_LAYER]
+        layer = language.layers[number]
         rows = getattr(layer.self_attn, projection)(layer.input_layernorm(entering))
         width = layer.self_attn.head_dim
         rows = rows[..., head * width : (head + 1) * width].unsqueeze(1)
@@ -163,12 +175,17 @@ class Learner(nn.Module):
 
 
 def text_loss(
-    logits_MV: Tensor, labels_M: Tensor, decides_M: Tensor, first_step: int, sigma: float
+    logits_MV: Tensor,
+    labels_M: Tensor,
+    decides_M: Tensor,
+    first_step: int,
+    sigma: float,
+    brick_weight: float = 1.0,
 ) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of answer tokens, coordinates against a Gaussian around the true step.
 
     Coordinates weigh 3, so do the words ``decides_M`` that open a descriptor and so tell whether
-    anything matches; other scheme tokens weigh 1, other words 0.3.
+    anything matches; bricks weigh ``brick_weight``, other words 0.3.
 
     Returns:
         A scalar, and readings: share of coordinates within one pixel in 128 (8 steps), mean
@@ -185,7 +202,7 @@ def text_loss(
     axis = torch.arange(NUM_STEPS, device=truth.device)
     soft = torch.softmax(-((axis - truth[:, None]) ** 2) / (2 * sigma**2), dim=-1)
     losses = losses.index_put((located,), -(soft * log_steps).sum(-1))
-    weight = torch.where(located | decides_M, 3.0, torch.where(brick, 1.0, 0.3))
+    weight = torch.where(located | decides_M, 3.0, torch.where(brick, brick_weight, 0.3))
     with torch.no_grad():
         chosen = log_MV.argmax(-1)
         right = (chosen == labels_M).float()

@@ -35,6 +35,8 @@ from t4spp_plugins.backbones.nano.batches import SceneBatches, SceneSplit, TextP
 from t4spp_plugins.backbones.nano.dense import PATCH, DenseHeads, dense_loss
 from t4spp_plugins.backbones.nano.guides import NUM_STEPS, CursorHead, cursor_loss, token_shares
 from t4spp_plugins.backbones.nano.learner import (
+    FAR_LAYER,
+    NEAR_LAYER,
     REGION_HEAD,
     RUN_HEAD,
     Learner,
@@ -87,10 +89,16 @@ class Stage(BaseModel):
     """Whether that holds from the answer's first token on or while coordinates are written."""
     run_weight: float = Field(0.0, ge=0)
     """Weight of the loss that teaches another head where the next brick's run ends."""
+    start_weight: float = Field(0.0, ge=0)
+    """Weight of the loss that teaches a head of the layer before where that run starts."""
     cursor_weight: float = Field(0.0, ge=0)
     """Weight of the loss that teaches how far a grid is filled."""
+    cursor_layer: Literal[2, 3] = 3
+    """The layer, from 0, before which that must be known."""
     sigma: float = Field(4.0, gt=0)
     """Standard deviation of smoothed coordinate targets, in steps of 0..999."""
+    brick_weight: float = Field(1.0, gt=0)
+    """Weight of a brick in the language loss; a coordinate weighs 3."""
     decay: float = Field(0.4, ge=0, le=1)
     """Share of the stage, at its end, in which the learning rate falls to zero."""
 
@@ -226,18 +234,30 @@ class Pretraining:
             logits = self.learner.model.lm_head(passed.hidden[told != -100])
             point, on_target = self._pointing(stage, batch, passed, told)
             fills = batch["cursor"] >= 0
-            wanted = token_shares(batch["ends"][fills], IMAGE_SIZE // PATCH)
-            run, on_end = pointing_loss(self.learner.looked(passed, fills, RUN_HEAD), wanted)
-            filled = self.learner.cursor(passed.entering[fills])
+            starts, ends = (
+                pointing_loss(
+                    self.learner.looked(passed, fills, layer, RUN_HEAD),
+                    token_shares(batch["runs"][fills][:, axes], IMAGE_SIZE // PATCH),
+                )
+                for layer, axes in ((NEAR_LAYER, (0, 1)), (FAR_LAYER, (0, 2)))
+            )
+            filled = self.learner.cursor(passed.entering[stage.cursor_layer][fills])
         cursor, counted = cursor_loss(filled, batch["cursor"][fills], self.shape)
         decides = (batch["ids"] == self.opening)[told != -100]
         language, more = text_loss(
-            logits, told[told != -100], decides, self.first_step, stage.sigma
+            logits,
+            told[told != -100],
+            decides,
+            self.first_step,
+            stage.sigma,
+            stage.brick_weight,
         )
-        more |= {"on_target": on_target, "on_end": on_end, "counted": counted}
+        more |= {"on_target": on_target, "counted": counted}
+        more |= {"on_start": starts[1], "on_end": ends[1]}
         keep = {name: readings[name] for name in ("shape", "edge_within_1")}
         total = language + stage.dense_weight * dense + stage.pointing_weight * point
-        total = total + stage.run_weight * run + stage.cursor_weight * cursor
+        total = total + stage.run_weight * ends[0] + stage.start_weight * starts[0]
+        total = total + stage.cursor_weight * cursor
         return total, {**more, **keep, "text": language.item(), "point": point.item()}
 
     def _pointing(
@@ -252,7 +272,7 @@ class Pretraining:
             asked = (told != -100) & upto_box & ~after_box
         asked &= (batch["point"].sum(1) > 0)[:, None]
         wanted = batch["point"][torch.nonzero(asked)[:, 0]]
-        return pointing_loss(self.learner.looked(passed, asked, REGION_HEAD), wanted)
+        return pointing_loss(self.learner.looked(passed, asked, FAR_LAYER, REGION_HEAD), wanted)
 
     def run(self, stage: Stage, first_scene: int) -> None:
         """One stage, from scene number ``first_scene`` on."""
