@@ -82,6 +82,8 @@ class TrainingConfig(ConfigModel):
     """Conversations an optimiser step, over all processes."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Conversations a forward pass on one process; null: what the process gets, in one pass."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon`: Muon for the linear layers' weights, AdamW for the rest; mode `full` only."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Peak learning rate; it warms up linearly and decays linearly to 0."""
     betas: tuple[float, float] = (0.9, 0.95)
@@ -115,6 +117,15 @@ class TrainingConfig(ConfigModel):
     def _steps_fit_mode(self) -> Self:
         if self.mode != "none" and self.steps == 0:
             raise ValueError(f"mode {self.mode} needs steps of 1 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _muon_trains_whole_matrices(self) -> Self:
+        if self.optimizer == "muon" and self.mode == "lora":
+            raise ValueError(
+                "optimizer muon takes whole matrices, mode lora trains factors of them; "
+                "set optimizer adamw or mode full"
+            )
         return self
 
     @model_validator(mode="after")

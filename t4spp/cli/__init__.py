@@ -98,6 +98,8 @@ class _Parser(argparse.ArgumentParser):
         """As argparse does, after a look at the options' names."""
         options = set(self._option_string_actions)
         for argument in [] if self._subparsers else (args or ()):
+            if argument == "--":
+                break
             name = argument.partition("=")[0]
             if name.startswith("--") and " " not in name and name not in options:
                 self.error(f"unrecognized arguments: {name}.{nearest(name, options)}")

@@ -12,7 +12,9 @@ from t4spp.schemes.rows import Run, bounded
 from t4spp.types import BACKGROUND
 
 ROW = "<|row|>"
-_TOKEN = re.compile(r"<\|(loc|bg|fg|row)((?:0|[1-9][0-9]{0,5})?)\|>")
+TOKEN = re.compile(r"<\|(loc|bg|fg|row)((?:0|[1-9][0-9]{0,5})?)\|>")
+"""A brick token: its kind and its number, which a row mark has none of."""
+
 _MARK: Run = (0, 0)
 
 
@@ -49,7 +51,7 @@ class BrickReader:
 
     def drafts(self, text: str) -> Iterator[Draft]:
         """The regions of a block in their order, boxes and rows not yet checked."""
-        parts = _TOKEN.split(text)
+        parts = TOKEN.split(text)
         if len(parts) == 1:
             self._read_plain(text)
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from t4spp.components import Backbone, ModelInputs
 from t4spp.config import RunConfig
-from t4spp.errors import RunError
+from t4spp.errors import ConfigError, RunError
 from t4spp.schemes.base import Scheme
 from t4spp.training.batches import answer_loss, num_told
 from t4spp.training.checkpoints import (
@@ -36,7 +36,7 @@ class Learner:
     Attributes:
         model: what the loop calls; wrapped for several processes.
         unwrapped: the model itself, or peft's view of it.
-        optimizer: AdamW, wrapped.
+        optimizer: AdamW, or Muon with it, wrapped.
         mode: what is trained.
         tokenizer: saved with the weights.
         forward_options: keyword arguments for every forward pass.
@@ -55,12 +55,7 @@ class Learner:
     @property
     def is_sharded(self) -> bool:
         """Whether FSDP or DeepSpeed spreads the weights or the optimiser over processes."""
-        from accelerate.utils import DistributedType
-
-        return self.accelerator.distributed_type in (
-            DistributedType.FSDP,
-            DistributedType.DEEPSPEED,
-        )
+        return _shards(self.accelerator)
 
     def loss(self, inputs: ModelInputs) -> torch.Tensor:
         """The summed cross-entropy of a micro batch's answer tokens, a float32 scalar."""
@@ -107,12 +102,19 @@ def make_learner(
 
     Raises:
         RunError: ``init_from`` is no checkpoint, or of another backbone, scheme or mode.
-        ConfigError: LoRA's targets fit no layer.
+        ConfigError: LoRA's targets fit no layer, or Muon's matrices are spread over processes.
     """
-    import torch
     from accelerate import DistributedDataParallelKwargs
 
+    from t4spp.training.optimizers import inner_matrices, make_optimizer
+
     training = config.training
+    if training.optimizer == "muon" and _shards(accelerator):
+        raise ConfigError(
+            f"training.optimizer=muon needs whole matrices, and {accelerator.distributed_type} "
+            "spreads them over processes. Set training.optimizer=adamw, or start the processes "
+            "without it."
+        )
     model = require_model(backbone)
     mode: Literal["lora", "full"] = "lora" if training.mode == "lora" else "full"
     initial = None
@@ -146,12 +148,7 @@ def make_learner(
     learning.train()
     options = {"use_cache": False} if _accepts(model.forward, "use_cache") else {}
     keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in learning.parameters() if parameter.requires_grad],
-        lr=training.learning_rate,
-        betas=training.betas,
-        weight_decay=training.weight_decay,
-    )
+    optimizer = make_optimizer(learning, inner_matrices(model), training)
     plugin = getattr(accelerator.state, "deepspeed_plugin", None)
     if plugin is not None:
         # DeepSpeed clips and counts by itself, and asks before it is given any data.
@@ -180,6 +177,12 @@ def make_learner(
         forward_options=options,
         keeps_logits=keeps_logits,
     )
+
+
+def _shards(accelerator: Accelerator) -> bool:
+    from accelerate.utils import DistributedType
+
+    return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 def _loss(

@@ -6,36 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from t4spp.data.conversation import Conversation
+from t4spp.errors import ConfigError
+from t4spp.schemes.box_wise import BoxWise
 from t4spp.testing import build_scheme
 from t4spp.types import Box
 from t4spp_plugins.backbones.nano.backbone import NanoBackbone
 from t4spp_plugins.backbones.nano.batches import SceneBatches, TextPlan
 from t4spp_plugins.backbones.nano.config import NanoConfig
-from t4spp_plugins.backbones.nano.dense import (
-    DenseHeads,
-    DenseOutputs,
-    dense_loss,
-    dense_targets,
-    smooth_edges,
-)
-from t4spp_plugins.backbones.nano.guides import CursorHead, Guide, cursor_loss, token_shares
+from t4spp_plugins.backbones.nano.dense import DenseHeads
+from t4spp_plugins.backbones.nano.guides import CursorHead
 from t4spp_plugins.backbones.nano.learner import (
     FAR_LAYER,
     NEAR_LAYER,
     REGION_HEAD,
     RUN_HEAD,
     Learner,
-    pointing_loss,
-    text_loss,
 )
-from t4spp_plugins.backbones.nano.optimiser import PairedOptimiser
 from t4spp_plugins.backbones.nano.pretrain import PretrainConfig, main
 from t4spp_recipes.synthetic.params import COLOURS, SHAPE_NAMES, RefShapesParams
 from t4spp_recipes.synthetic.refshapes import RefShapes
@@ -67,29 +59,36 @@ def learner(nano: NanoBackbone) -> Learner:
     return Learner(nano.model, heads, CursorHead(192, (16, 16)))
 
 
-def batch_of(
-    nano: NanoBackbone, *, box_share: float = 0.0, scenes: int = 2, more_scenes: int = 0
-) -> dict[str, Tensor]:
+def batches_of(
+    *,
+    first: int,
+    num_batches: int,
+    scenes: int,
+    more_scenes: int = 0,
+    plan: TextPlan | None = None,
+) -> SceneBatches:
     recipe = RefShapes(RefShapesParams(prompts_per_scene=4))
-    plan = TextPlan(
-        tokenizer=nano.tokenizer,
-        scheme=build_scheme("next-brick"),
-        shape=(16, 16),
-        prompts=4,
-        fixed=0.5,
-        box_share=box_share,
-        seed=0,
-    )
-    batches = SceneBatches(
+    return SceneBatches(
         lambda: recipe.samples("train"),
-        first=14,
-        num_batches=1,
+        first=first,
+        num_batches=num_batches,
         scenes=scenes,
         more_scenes=more_scenes,
         colours=COLOUR_NAMES,
         shapes=SHAPE_NAMES,
         plan=plan,
     )
+
+
+def batch_of(
+    nano: NanoBackbone, *, box_share: float = 0.0, more_scenes: int = 0
+) -> dict[str, Tensor]:
+    scheme = build_scheme("next-brick")
+    assert isinstance(scheme, BoxWise)
+    plan = TextPlan(
+        tokenizer=nano.tokenizer, scheme=scheme, prompts=4, fixed=0.5, box_share=box_share, seed=0
+    )
+    batches = batches_of(first=14, num_batches=1, scenes=2, more_scenes=more_scenes, plan=plan)
     (batch,) = batches
     return batch
 
@@ -225,15 +224,7 @@ def test_more_scenes_stand_behind_those_with_text(nano: NanoBackbone) -> None:
 
 
 def test_batches_do_not_depend_on_the_number_of_workers() -> None:
-    recipe = RefShapes(RefShapesParams())
-    batches = SceneBatches(
-        lambda: recipe.samples("train"),
-        first=5,
-        num_batches=5,
-        scenes=1,
-        colours=COLOUR_NAMES,
-        shapes=SHAPE_NAMES,
-    )
+    batches = batches_of(first=5, num_batches=5, scenes=1)
     alone = [batch["images"] for batch in batches]
     shared = [batch["images"] for batch in DataLoader(batches, batch_size=None, num_workers=2)]
     assert len(alone) == len(shared) == 5
@@ -241,16 +232,7 @@ def test_batches_do_not_depend_on_the_number_of_workers() -> None:
 
 
 def test_scene_batches_without_text_hold_pictures_and_dense_targets() -> None:
-    recipe = RefShapes(RefShapesParams())
-    batches = SceneBatches(
-        lambda: recipe.samples("train"),
-        first=0,
-        num_batches=2,
-        scenes=3,
-        colours=COLOUR_NAMES,
-        shapes=SHAPE_NAMES,
-    )
-    first, second = batches
+    first, second = batches_of(first=0, num_batches=2, scenes=3)
     assert {name: tuple(value.shape) for name, value in first.items()} == {
         "images": (3, 128, 128, 3),
         "colour": (3, 256),
@@ -258,195 +240,8 @@ def test_scene_batches_without_text_hold_pictures_and_dense_targets() -> None:
         "edges": (3, 256, 4),
         "pixels": (3, 256, 64),
     }
-    picture = recipe.samples("train").scene(3).render()
+    picture = RefShapes(RefShapesParams()).samples("train").scene(3).render()
     assert np.array_equal(second["images"][0].numpy(), picture)
-
-
-# dense supervision
-
-
-@dataclass
-class Block:
-    """A rectangle of a hand-made scene."""
-
-    colour: str
-    shape: str
-    mask: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, colour: str, shape: str, y0: int, x0: int, y1: int, x1: int) -> Block:
-        mask = np.zeros((32, 32), dtype=bool)
-        mask[y0:y1, x0:x1] = True
-        return cls(colour, shape, mask)
-
-    @property
-    def area(self) -> int:
-        return int(self.mask.sum())
-
-    @property
-    def box(self) -> Box | None:
-        return Box.of_mask(self.mask)
-
-
-def test_dense_targets_of_a_tiny_scene() -> None:
-    # 4 x 4 tokens of 8 x 8 pixels; a large block over rows 0..2, a small one in the middle of it
-    large = Block.of("red", "square", 0, 0, 20, 16)
-    small = Block.of("cyan", "ring", 8, 8, 12, 12)
-    large.mask &= ~small.mask
-    far = Block.of("red", "ring", 30, 30, 32, 32)
-    targets = dense_targets([small, large, far], ("red", "cyan"), ("ring", "square"), 32)
-    assert targets["colour"].reshape(4, 4).tolist() == [
-        [1, 1, 0, 0],
-        [1, 2, 0, 0],
-        [1, 1, 0, 0],
-        [0, 0, 0, 1],
-    ]
-    assert targets["shape"].reshape(4, 4).tolist() == [
-        [2, 2, 0, 0],
-        [2, 1, 0, 0],
-        [2, 2, 0, 0],
-        [0, 0, 0, 1],
-    ]
-    edges = targets["edges"].reshape(4, 4, 4)
-    assert edges[0, 0].tolist() == [0, 0, 19 * 4, 15 * 4]
-    assert edges[1, 1].tolist() == [8 * 4, 8 * 4, 11 * 4, 11 * 4]
-    assert edges[3, 3].tolist() == [120, 120, 124, 124]
-    assert edges[0, 2].tolist() == [-1, -1, -1, -1]
-    pixels = targets["pixels"].reshape(4, 4, 8, 8)
-    assert pixels.sum((2, 3)).tolist() == [
-        [64, 64, 0, 0],
-        [64, 16, 0, 0],
-        [32, 32, 0, 0],
-        [0, 0, 0, 4],
-    ]
-    assert pixels[1, 1, :4, :4].all()
-    assert pixels[3, 3, 6:, 6:].all()
-
-
-def test_an_object_of_few_pixels_in_a_token_is_not_its_target() -> None:
-    corner = Block.of("red", "ring", 6, 6, 24, 24)
-    targets = dense_targets([corner], ("red",), ("ring",), 32)
-    assert targets["colour"].reshape(4, 4).tolist() == [
-        [0, 1, 1, 0],
-        [1, 1, 1, 0],
-        [1, 1, 1, 0],
-        [0, 0, 0, 0],
-    ]
-
-
-def test_smoothed_edges_are_distributions_around_the_edge() -> None:
-    soft = smooth_edges(torch.tensor([[0, 5, 64, 127]]), sigma=0.8)
-    assert soft.shape == (1, 4, 128)
-    torch.testing.assert_close(soft.sum(-1), torch.ones(1, 4))
-    assert soft.argmax(-1).tolist() == [[0, 5, 64, 127]]
-    assert soft[0, 1, 4] == soft[0, 1, 6] > soft[0, 1, 7]
-
-
-def test_dense_loss_falls_to_its_floor_where_the_heads_are_right() -> None:
-    split = RefShapes(RefShapesParams()).samples("train")
-    found = dense_targets(split.scene(0).objects, COLOUR_NAMES, SHAPE_NAMES, 128)
-    targets = {name: torch.from_numpy(value)[None] for name, value in found.items()}
-    edges = targets["edges"].clamp(min=0)
-
-    def outputs(scale: float) -> DenseOutputs:
-        one_hot = nn.functional.one_hot
-        return (
-            scale * one_hot(targets["colour"], len(COLOUR_NAMES) + 1).float(),
-            scale * one_hot(targets["shape"], len(SHAPE_NAMES) + 1).float(),
-            (smooth_edges(edges, 0.8) + 1e-9).log(),
-            scale * (2 * targets["pixels"] - 1),
-            (edges + 0.5) / 128,
-        )
-
-    right, readings = dense_loss(outputs(30.0), targets)
-    assert readings == {
-        "colour": 1.0,
-        "shape": 1.0,
-        "edge_error": 0.0,
-        "place_error": 0.0,
-        "edge_within_1": 1.0,
-        "pixels": 1.0,
-    }
-    wrong, worse = dense_loss(outputs(-30.0), targets)
-    assert right < 4 < wrong
-    assert worse["colour"] == worse["pixels"] == 0.0
-
-
-def test_text_loss_smooths_coordinates_and_reads_each_kind_of_token() -> None:
-    first = 10
-    labels = torch.tensor([first + 500, first + 1000 + 3, 2, first + 20])
-    logits = torch.full((4, first + 1032), -30.0)
-    logits[0, first + 495] = 30  # five steps off, within one pixel of 128
-    logits[1, first + 1003] = 30
-    logits[2, 3] = 30  # a wrong word
-    logits[3, first + 60] = 30  # forty steps off
-    decides = torch.tensor([False, False, True, False])
-    near, readings = text_loss(logits, labels, decides, first, sigma=4.0)
-    assert readings == {
-        "within_pixel": 0.5,
-        "loc_error": 22.5,
-        "bricks": 1.0,
-        "words": 0.0,
-        "decisions": 0.0,
-    }
-    logits[3] = -30.0
-    logits[3, first + 15] = 30
-    nearer, _ = text_loss(logits, labels, decides, first, sigma=4.0)
-    assert nearer < near
-    light, _ = text_loss(logits, labels, torch.zeros(4, dtype=torch.bool), first, sigma=4.0)
-    assert light < nearer, "a wrong decision weighs more than another wrong word"
-
-
-# optimiser
-
-
-class TwoParts(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(4, 4)])
-        self.head = nn.Linear(4, 2)
-
-
-def test_learning_rate_warms_up_stays_and_falls() -> None:
-    module = TwoParts()
-    optimiser = PairedOptimiser(
-        [(module, 0.5)], learning_rate=0.1, steps=10, warmup=2, decay=0.5, max_grad_norm=1.0
-    )
-    rates, used = [], []
-    for _ in range(10):
-        rates.append(round(optimiser.rate(), 6))
-        module.head(module.layers[0](torch.ones(1, 4))).sum().backward()
-        optimiser.step()
-        used.append({round(g["lr"], 6) for o in optimiser.optimisers for g in o.param_groups})
-    assert rates == [0.05, 0.1, 0.1, 0.1, 0.1, 0.1, 0.08, 0.06, 0.04, 0.02]
-    assert used == [{round(rate / 2, 6)} for rate in rates]
-
-
-def test_matrices_inside_layers_go_to_muon_and_the_rest_to_adamw() -> None:
-    module = TwoParts()
-    optimiser = PairedOptimiser([(module, 1.0)], learning_rate=0.1, steps=10)
-    adamw, muon = optimiser.optimisers
-    assert [p for g in muon.param_groups for p in g["params"]] == [module.layers[0].weight]
-    rest = {id(p) for g in adamw.param_groups for p in g["params"]}
-    assert rest == {
-        id(module.layers[0].bias),
-        id(module.head.weight),
-        id(module.head.bias),
-    }
-
-
-def test_a_step_moves_every_parameter_clears_gradients_and_tells_the_norm() -> None:
-    torch.manual_seed(0)
-    module = TwoParts()
-    before = [parameter.clone() for parameter in module.parameters()]
-    optimiser = PairedOptimiser([(module, 1.0)], learning_rate=0.1, steps=5, warmup=1)
-    (1000 * module.head(module.layers[0](torch.ones(1, 4))).sum()).backward()
-    norm = torch.stack([p.grad.norm() for p in module.parameters()]).norm().item()
-    assert optimiser.step() == pytest.approx(norm, rel=1e-4)
-    assert norm > 100
-    for old, parameter in zip(before, module.parameters(), strict=True):
-        assert parameter.grad is None
-        assert 0 < (parameter - old).abs().max() < 1
 
 
 # the whole
@@ -457,7 +252,15 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
     stages = [
         {"name": name, "steps": 2, "scenes": 2, "prompts": 4, "box_share": share}
         | (
-            {"point_from": "answer", "run_weight": 0.5, "cursor_weight": 0.5, "more_scenes": 2}
+            {
+                "point_from": "answer",
+                "run_weight": 0.5,
+                "start_weight": 0.3,
+                "cursor_weight": 0.5,
+                "cursor_layer": 2,
+                "brick_weight": 3.0,
+                "more_scenes": 2,
+            }
             if share
             else {}
         )
@@ -503,67 +306,17 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
     )
 
 
-def test_pointing_loss_of_nothing_is_zero_not_nan() -> None:
-    loss, on_target = pointing_loss(torch.zeros(0, 256), torch.zeros(0, 256))
-    assert loss.item() == on_target == 0.0
-
-
-def test_pointing_loss_wants_all_attention_on_the_region() -> None:
-    wanted = torch.tensor([[0.0, 1.0, 0.0]])
-    loss, on_target = pointing_loss(torch.tensor([[0.0, 50.0, 0.0]]), wanted)
-    assert loss.item() < 1e-6 and on_target == 1.0
-    loss, on_target = pointing_loss(torch.tensor([[50.0, 0.0, 0.0]]), wanted)
-    assert loss.item() == pytest.approx(50.0) and on_target == 0.0
-
-
-# guides
-
-
-def test_a_guide_counts_written_cells_and_finds_both_ends_of_runs(nano: NanoBackbone) -> None:
-    names = ["<seg>", "<|loc0|>", "<|loc250|>", "<|loc500|>", "<|loc750|>"]
-    names += ["<|bg16|>", "<|bg4|>", "<|fg8|>", "<|bg4|>", "<|fg16|>"]
-    ids = nano.tokenizer.convert_tokens_to_ids(names)
-    cursor, runs = Guide(nano.tokenizer, (16, 16))(ids)
-    assert cursor.tolist() == [-1, -1, -1, -1, 0, 16, 20, 28, 32, -1]
-    assert not runs[:4].any() and not runs[9].any()
-    half_row = 0.5 / 32
-    assert runs[4].tolist() == pytest.approx([half_row, 0.25, 0.75])
-    assert runs[5].tolist() == pytest.approx([3 * half_row, 0.25, 0.375])
-    assert runs[6].tolist() == pytest.approx([3 * half_row, 0.375, 0.625])
-    assert runs[8].tolist() == pytest.approx([5 * half_row, 0.25, 0.75])
-
-
-def test_a_guide_starts_anew_with_each_region_and_ignores_cells_beyond_the_grid(
-    nano: NanoBackbone,
-) -> None:
-    box = [f"<|loc{step}|>" for step in (0, 0, 999, 999)]
-    names = [*box, *["<|fg16|>"] * 17, *box, "<|fg3|>"]
-    cursor, _ = Guide(nano.tokenizer, (16, 16))(nano.tokenizer.convert_tokens_to_ids(names))
-    assert cursor.tolist() == [-1] * 3 + [16 * row for row in range(16)] + [-1] * 5 + [0, -1]
-
-
-def test_cursor_loss_is_zero_where_row_and_column_are_right() -> None:
-    logits = torch.zeros(2, 5)
-    logits[0, 1] = logits[0, 2 + 2] = 50.0
-    logits[1, 0] = logits[1, 2 + 0] = 50.0
-    loss, right = cursor_loss(logits, torch.tensor([5, 0]), (2, 3))
-    assert loss.item() < 1e-6 and right == 1.0
-    loss, right = cursor_loss(logits, torch.tensor([5, 1]), (2, 3))
-    assert loss.item() > 1 and right == 0.5
-    loss, right = cursor_loss(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64), (2, 3))
-    assert loss.item() == right == 0.0
-
-
-def test_token_shares_are_bilinear_weights_of_the_nearest_tokens() -> None:
-    shares = token_shares(torch.tensor([[0.125, 0.375], [0.25, 0.5], [0.0, 1.0]]), 4)
-    assert shares[0].tolist() == [0, 1, 0, 0] + [0] * 12
-    assert shares[1].reshape(4, 4)[:2, 1:3].flatten().tolist() == [0.25] * 4
-    assert shares[2].tolist() == [0, 0, 0, 1] + [0] * 12
-    torch.testing.assert_close(shares.sum(1), torch.ones(3))
-
-
 def test_scenes_that_processes_cannot_share_are_refused() -> None:
     with pytest.raises(ValueError, match="15 scenes a step cannot be shared among 2 processes"):
         PretrainConfig.model_validate(
             {"num_processes": 2, "stages": [{"name": "vision", "steps": 1, "scenes": 15}]}
         )
+
+
+@pytest.mark.parametrize("scheme", ["semantic-brick", "image-rrle"])
+def test_a_scheme_without_coordinate_tokens_is_refused(scheme: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    stages = [{"name": "vision", "steps": 1}]
+    path.write_text(json.dumps({"scheme": {"name": scheme}, "num_processes": 1, "stages": stages}))
+    with pytest.raises(ConfigError, match=f"'{scheme}' has none. Use next-brick"):
+        main([str(path), "-o", str(tmp_path / "out")])

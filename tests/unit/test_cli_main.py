@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from t4spp.cli import COMMANDS, main
+from t4spp.cli import COMMANDS, build_parser, main
 from t4spp.errors import RunError
 
 
@@ -266,3 +266,8 @@ def test_a_misspelt_option_is_named_even_where_another_is_missing(
     assert main(arguments) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.endswith(f"unrecognized arguments: {message}")
+
+
+def test_what_stands_behind_two_dashes_is_no_option() -> None:
+    args = build_parser("predict").parse_args(["--run", "x", "-o", "y", "--", "a.png", "--dog"])
+    assert (args.picture, args.prompt) == ("a.png", "--dog")

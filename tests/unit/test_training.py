@@ -116,6 +116,35 @@ def test_logits_are_kept_from_before_the_first_label_of_any_row_on() -> None:
 
 
 @pytest.mark.parametrize("mode", ["lora", "full"])
+def test_leaving_logits_out_changes_neither_loss_nor_weights(
+    mode: str, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaForCausalLM
+
+    kept: list[object] = []
+    forward = LlamaForCausalLM.forward
+
+    def watched(self: Any, *args: Any, logits_to_keep: Any = 0, **kwargs: Any) -> Any:
+        kept.append(logits_to_keep)
+        return forward(self, *args, logits_to_keep=logits_to_keep, **kwargs)
+
+    def whole(self: Any, **kwargs: Any) -> Any:
+        return forward(self, **kwargs)
+
+    found = []
+    for name, replaced in (("short", watched), ("whole", whole)):
+        monkeypatch.setattr(LlamaForCausalLM, "forward", replaced)
+        run = config(training__mode=mode, training__steps=3)
+        found.append(Trainer(run, catalogue, tmp_path / name).train())
+    short, long = found
+    assert len(kept) == 3 and all(isinstance(number, int) and number > 1 for number in kept)
+    assert short.loss == pytest.approx(long.loss, rel=1e-5)
+    reference = weights(long.checkpoint)
+    for name, value in weights(short.checkpoint).items():
+        torch.testing.assert_close(value, reference[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
 def test_accumulation_trains_to_the_weights_of_one_pass(
     mode: str, catalogue: Catalogue, tmp_path: Path
 ) -> None:

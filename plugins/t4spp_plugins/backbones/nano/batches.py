@@ -15,10 +15,10 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from t4spp.data.conversations import ConversationBuilder
-from t4spp.schemes.base import Scheme
+from t4spp.schemes.box_wise import STEPS, BoxWise
 from t4spp.types import Box, Sample
 from t4spp_plugins.backbones.nano.dense import PATCH, SceneObject, dense_targets
-from t4spp_plugins.backbones.nano.guides import NUM_STEPS, Guide
+from t4spp_plugins.backbones.nano.guides import Guide
 from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
 from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, USER
 
@@ -52,7 +52,6 @@ class TextPlan:
     Attributes:
         tokenizer: has learnt the scheme's tokens.
         scheme: writes the descriptors.
-        shape: rows and columns of a region's grid.
         prompts: conversations a scene.
         fixed: share of conversations with the first template; the others vary.
         box_share: share of a scene's conversations, its first ones, whose answers are cut after the
@@ -61,8 +60,7 @@ class TextPlan:
     """
 
     tokenizer: PreTrainedTokenizerBase
-    scheme: Scheme
-    shape: tuple[int, int]
+    scheme: BoxWise
     prompts: int
     fixed: float
     box_share: float
@@ -123,7 +121,7 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
             ConversationBuilder(plan.scheme, "fixed", plan.seed),
             ConversationBuilder(plan.scheme, "varied", plan.seed),
         ]
-        guide = Guide(plan.tokenizer, plan.shape)
+        guide = Guide(plan.tokenizer, plan.scheme.shape)
         rows, points = [], []
         for index in range(start * plan.prompts, (start + self.scenes) * plan.prompts):
             builder = builders[index % 100 >= 100 * plan.fixed]
@@ -169,7 +167,7 @@ def _ids(plan: TextPlan, question: str, answer: str, *, cut: bool) -> tuple[list
     ids = [*tokenizer(answer, add_special_tokens=False)["input_ids"], control(END)]
     if cut:
         first = control("<|loc0|>")
-        located = [place for place, token in enumerate(ids) if first <= token < first + NUM_STEPS]
+        located = [place for place, token in enumerate(ids) if first <= token < first + STEPS]
         if located:
             ids = ids[: located[3] + 1]
     return prompt, ids

@@ -9,7 +9,6 @@ Shapes: T text tokens, M places, N image tokens, R C rows and columns of a regio
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,13 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from t4spp.schemes.box_wise import STEPS
+from t4spp.schemes.brick_tokens import TOKEN
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-NUM_STEPS = 1000
-"""Coordinate steps an axis."""
-
-_BRICK = re.compile(r"<\|(?:bg|fg)(\d+)\|>")
 
 
 class Guide:
@@ -35,8 +32,10 @@ class Guide:
         """Look the brick and coordinate tokens up; ``shape`` is (R, C)."""
         self.first_step = int(tokenizer.convert_tokens_to_ids("<|loc0|>"))
         self.shape = shape
-        matches = ((index, _BRICK.fullmatch(name)) for name, index in tokenizer.vocab.items())
-        self.lengths = {index: int(match[1]) for index, match in matches if match}
+        matches = ((index, TOKEN.fullmatch(name)) for name, index in tokenizer.vocab.items())
+        self.lengths = {
+            index: int(match[2]) for index, match in matches if match and match[1] in ("bg", "fg")
+        }
 
     def __call__(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Both guides of one conversation.
@@ -53,7 +52,7 @@ class Guide:
         written = 0
         for place, token in enumerate(ids):
             step = token - self.first_step
-            if 0 <= step < NUM_STEPS:
+            if 0 <= step < STEPS:
                 box = [*box, step] if len(box) % 4 else [step]
                 written = 0
             length = self.lengths.get(token)
@@ -61,7 +60,7 @@ class Guide:
                 continue
             row, column = divmod(written, columns)
             cursor[place - 1] = written
-            y0, x0, y1, x1 = (value / NUM_STEPS for value in (box[0], box[1], box[2], box[3]))
+            y0, x0, y1, x1 = (value / STEPS for value in (box[0], box[1], box[2], box[3]))
             runs[place - 1] = (
                 y0 + (row + 0.5) / rows * (y1 - y0),
                 x0 + column / columns * (x1 - x0),
@@ -77,7 +76,6 @@ class CursorHead(nn.Linear):
     def __init__(self, width: int, shape: tuple[int, int]) -> None:
         """Width of the hidden states, and the grid's (R, C)."""
         super().__init__(width, sum(shape))
-        self.shape = shape
         nn.init.normal_(self.weight, std=0.02)
         nn.init.zeros_(self.bias)
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from transformers import DynamicCache, LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
+from t4spp.schemes.box_wise import STEPS
 from t4spp_plugins.backbones.nano.dense import DenseHeads
-from t4spp_plugins.backbones.nano.guides import NUM_STEPS, CursorHead
+from t4spp_plugins.backbones.nano.guides import CursorHead
 
 NEAR_LAYER, FAR_LAYER = 2, 3
 """In pretraining, attention heads of these layers of the Llama learn where to look: in the second
@@ -194,12 +195,12 @@ def text_loss(
     """
     log_MV = logits_MV.float().log_softmax(-1)
     steps = labels_M - first_step
-    located = (steps >= 0) & (steps < NUM_STEPS)
-    brick = steps >= NUM_STEPS
+    located = (steps >= 0) & (steps < STEPS)
+    brick = steps >= STEPS
     losses = F.nll_loss(log_MV, labels_M, reduction="none")
-    log_steps = log_MV[located][:, first_step : first_step + NUM_STEPS]
+    log_steps = log_MV[located][:, first_step : first_step + STEPS]
     truth = steps[located]
-    axis = torch.arange(NUM_STEPS, device=truth.device)
+    axis = torch.arange(STEPS, device=truth.device)
     soft = torch.softmax(-((axis - truth[:, None]) ** 2) / (2 * sigma**2), dim=-1)
     losses = losses.index_put((located,), -(soft * log_steps).sum(-1))
     weight = torch.where(located | decides_M, 3.0, torch.where(brick, brick_weight, 0.3))

@@ -1,4 +1,4 @@
-"""Pretraining's optimisers: Muon for the matrices inside blocks, AdamW for everything else."""
+"""Pretraining's optimiser: its learning rates, its schedule, and several processes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from t4spp.training.optimizers import MuonWithAdamW
+
 
 class PairedOptimiser:
-    """Two optimisers with one schedule: linear warm-up, flat, then linear decay to zero."""
+    """Muon for the matrices inside blocks, AdamW for all else, under one schedule.
+
+    The learning rate warms up linearly, stays, then falls linearly to zero.
+    """
 
     def __init__(
         self,
@@ -28,7 +33,7 @@ class PairedOptimiser:
 
         Args:
             modules: what to train, each with its share of the learning rate.
-            learning_rate: peak of both (Muon's update is scaled to AdamW's RMS).
+            learning_rate: peak of both.
             steps: of the whole training.
             warmup: steps of linear warm-up.
             decay: share of the steps, at the end, in which the rate falls to zero.
@@ -45,15 +50,9 @@ class PairedOptimiser:
             self.parameters += inside + outside
             matrices.append({"params": inside, "share": share})
             others.append({"params": outside, "share": share})
-        self.optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
-            torch.optim.Muon(
-                [group for group in matrices if group["params"]],
-                lr=learning_rate,
-                weight_decay=0.01,
-                adjust_lr_fn="match_rms_adamw",
-            ),
-        ]
+        self.optimiser = MuonWithAdamW(
+            matrices, others, learning_rate=learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        )
         self.learning_rate, self.steps, self.warmup = learning_rate, steps, warmup
         self.decay, self.max_grad_norm = decay, max_grad_norm
         self.taken = 0
@@ -68,11 +67,10 @@ class PairedOptimiser:
         """Average over processes, clip, step both, clear; returns the norm before clipping."""
         self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = self.rate() * group["share"]
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate() * group["share"]
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
         self.taken += 1
         return float(norm)
 

@@ -30,10 +30,11 @@ from tqdm import tqdm
 
 from t4spp.errors import ConfigError
 from t4spp.plugins import load_catalogue
-from t4spp.schemes.base import SEG_OPEN, Scheme
+from t4spp.schemes.base import SEG_OPEN
+from t4spp.schemes.box_wise import STEPS, BoxWise
 from t4spp_plugins.backbones.nano.batches import SceneBatches, SceneSplit, TextPlan
 from t4spp_plugins.backbones.nano.dense import PATCH, DenseHeads, dense_loss
-from t4spp_plugins.backbones.nano.guides import NUM_STEPS, CursorHead, cursor_loss, token_shares
+from t4spp_plugins.backbones.nano.guides import CursorHead, cursor_loss, token_shares
 from t4spp_plugins.backbones.nano.learner import (
     FAR_LAYER,
     NEAR_LAYER,
@@ -149,33 +150,31 @@ class Pretraining:
             )
         folder.mkdir(parents=True, exist_ok=True)
         catalogue = load_catalogue()
-        self.scheme: Scheme = catalogue.build(
-            "scheme", config.scheme["name"], config.scheme.get("params", {})
-        )
         self.catalogue = catalogue
-        tokenizer = build_tokenizer(self.scheme.special_tokens)
+        scheme = catalogue.build("scheme", config.scheme["name"], config.scheme.get("params", {}))
+        tokenizer = build_tokenizer(scheme.special_tokens)
+        first_step = tokenizer.vocab.get("<|loc0|>")
+        if not isinstance(scheme, BoxWise) or first_step is None:
+            raise ConfigError(
+                f"nano is pretrained on a scheme with coordinate tokens, {scheme.name!r} has "
+                "none. Use next-brick with coordinates=tokens."
+            )
+        self.scheme, self.first_step = scheme, int(first_step)
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
+        self.opening = int(tokenizer.convert_tokens_to_ids(SEG_OPEN))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = build_model(tokenizer, config.seed)
-        # materialised attention is a fifth faster here than the fused one on a CPU, in bfloat16
-        model.set_attn_implementation({"text_config": "eager"})
+        if self.device.type == "cpu":
+            # the fused attention is slower there, in bfloat16 and for answers this short
+            model.set_attn_implementation({"text_config": "eager"})
         split = self.split("train", 1)()
         difficulty = split.params.scene_difficulty  # type: ignore[attr-defined]
         self.colours, self.shapes = tuple(difficulty.colours), tuple(difficulty.shapes)
         torch.manual_seed(config.seed)
         width = model.config.vision_config.hidden_size
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         heads = DenseHeads(width, len(self.colours), len(self.shapes))
-        self.shape: tuple[int, int] = self.scheme.shape  # type: ignore[attr-defined]
-        cursor = CursorHead(model.config.text_config.hidden_size, self.shape)
+        cursor = CursorHead(model.config.text_config.hidden_size, scheme.shape)
         self.learner = Learner(model, heads, cursor).to(self.device)
-        first_step = tokenizer.convert_tokens_to_ids("<|loc0|>")
-        if first_step is None:
-            raise ConfigError(
-                f"nano is pretrained on a scheme with coordinate tokens, {self.scheme.name!r} has "
-                "none. Use next-brick with coordinates=tokens."
-            )
-        self.first_step = int(first_step)
-        self.opening = int(tokenizer.convert_tokens_to_ids(SEG_OPEN))
 
     def split(self, name: str, prompts: int) -> Any:
         """A function that makes the split; workers call it themselves."""
@@ -201,7 +200,6 @@ class Pretraining:
             plan = TextPlan(
                 tokenizer=self.tokenizer,
                 scheme=self.scheme,
-                shape=self.shape,
                 prompts=stage.prompts,
                 fixed=self.config.fixed,
                 box_share=stage.box_share,
@@ -242,7 +240,7 @@ class Pretraining:
                 for layer, axes in ((NEAR_LAYER, (0, 1)), (FAR_LAYER, (0, 2)))
             )
             filled = self.learner.cursor(passed.entering[stage.cursor_layer][fills])
-        cursor, counted = cursor_loss(filled, batch["cursor"][fills], self.shape)
+        cursor, counted = cursor_loss(filled, batch["cursor"][fills], self.scheme.shape)
         decides = (batch["ids"] == self.opening)[told != -100]
         language, more = text_loss(
             logits,
@@ -264,7 +262,7 @@ class Pretraining:
         self, stage: Stage, batch: dict[str, Tensor], passed: Passed, told: Tensor
     ) -> tuple[Tensor, float]:
         """The loss of where one head looks until the first region's box is written."""
-        located = (told >= self.first_step) & (told < self.first_step + NUM_STEPS)
+        located = (told >= self.first_step) & (told < self.first_step + STEPS)
         upto_box = located.cumsum(1) <= 4
         asked = located & upto_box
         if stage.point_from == "answer":

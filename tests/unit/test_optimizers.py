@@ -1,0 +1,139 @@
+"""Muon beside AdamW, against torch's own two."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from accelerate.utils import DistributedType
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from t4spp.config import RunConfig, TrainingConfig
+from t4spp.errors import ConfigError
+from t4spp.training.learner import make_learner
+from t4spp.training.optimizers import MuonWithAdamW, inner_matrices, make_optimizer
+
+SETTINGS = {"learning_rate": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1}
+
+
+class Tiny(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Linear(4, 3)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.inner(x)).square().sum()
+
+
+def paired(model: Tiny) -> MuonWithAdamW:
+    others = [model.inner.bias, *model.head.parameters()]
+    return MuonWithAdamW([{"params": [model.inner.weight]}], [{"params": others}], **SETTINGS)
+
+
+def step(model: Tiny, optimizers: Any, seed: int) -> None:
+    model.zero_grad()
+    model(torch.randn(5, 4, generator=torch.Generator().manual_seed(seed))).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def test_each_part_steps_as_torchs_own_does() -> None:
+    ours, reference = Tiny(), Tiny()
+    optimizer = paired(ours)
+    own = [
+        torch.optim.Muon(
+            [reference.inner.weight], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(
+            [reference.inner.bias, *reference.head.parameters()],
+            lr=0.02,
+            betas=(0.8, 0.9),
+            weight_decay=0.1,
+        ),
+    ]
+    for seed in range(3):
+        step(ours, [optimizer], seed)
+        step(reference, own, seed)
+    for one, other in zip(ours.parameters(), reference.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_rate_set_on_the_groups_reaches_both_parts_even_after_loading() -> None:
+    model = Tiny()
+    optimizer = paired(model)
+    step(model, [optimizer], 0)
+    optimizer.load_state_dict(optimizer.state_dict())
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = [parameter.clone() for parameter in model.parameters()]
+    step(model, [optimizer], 1)
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
+    model, again = Tiny(), Tiny()
+    optimizer = paired(model)
+    step(model, [optimizer], 0)
+    again.load_state_dict(model.state_dict())
+    resumed = paired(again)
+    resumed.load_state_dict(deepcopy(optimizer.state_dict()))
+    step(model, [optimizer], 1)
+    step(again, [resumed], 1)
+    assert all(map(torch.equal, model.parameters(), again.parameters()))
+
+
+def test_the_state_of_one_optimizer_is_refused() -> None:
+    adamw = torch.optim.AdamW(Tiny().parameters())
+    with pytest.raises(ValueError, match="zip"):
+        paired(Tiny()).load_state_dict(adamw.state_dict())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_linear_layers_but_the_one_that_writes_go_to_muon(tied: bool) -> None:
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=11,
+            hidden_size=8,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            tie_word_embeddings=tied,
+        )
+    )
+    taken = inner_matrices(model)
+    names = {name for name, parameter in model.named_parameters() if parameter in taken}
+    kinds = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    kinds += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    assert names == {f"model.layers.{i}.{kind}.weight" for i in (0, 1) for kind in kinds}
+    optimizer = make_optimizer(model, taken, TrainingConfig(mode="full", steps=1, optimizer="muon"))
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(held) == len(set(held)) == len(list(model.parameters()))
+
+
+def test_muon_is_refused_for_factors_of_matrices() -> None:
+    with pytest.raises(ValueError, match="set optimizer adamw or mode full"):
+        TrainingConfig(mode="lora", steps=1, optimizer="muon")
+
+
+def test_muon_is_refused_where_matrices_are_spread_over_processes(tmp_path: Path) -> None:
+    config = RunConfig.model_validate(
+        {
+            "name": "t",
+            "scheme": {"name": "next-brick", "params": {}},
+            "backbone": {"name": "tiny", "params": {}},
+            "data": {"recipe": {"name": "refshapes", "params": {}}},
+            "training": {"mode": "full", "steps": 1, "optimizer": "muon"},
+        }
+    )
+    sharding: Any = SimpleNamespace(distributed_type=DistributedType.FSDP)
+    nothing: Any = None
+    with pytest.raises(ConfigError, match="FSDP spreads them over processes"):
+        make_learner(sharding, config, nothing, nothing, "", nothing)
