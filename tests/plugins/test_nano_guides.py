@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from t4spp.testing import build_scheme
-from t4spp_plugins.backbones.nano.guides import Guide, cursor_loss, token_shares
+from t4spp_plugins.backbones.nano.guides import (
+    Guide,
+    axis_shares,
+    cursor_loss,
+    place_loss,
+    token_shares,
+)
 from t4spp_plugins.backbones.nano.learner import pointing_loss, text_loss
 from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
 
@@ -62,6 +68,25 @@ def test_token_shares_are_bilinear_weights_of_the_nearest_tokens() -> None:
     assert shares[1].reshape(4, 4)[:2, 1:3].flatten().tolist() == [0.25] * 4
     assert shares[2].tolist() == [0, 0, 0, 1] + [0] * 12
     torch.testing.assert_close(shares.sum(1), torch.ones(3))
+
+
+def test_axis_shares_are_linear_weights_of_the_two_nearest_bins() -> None:
+    shares = axis_shares(torch.tensor([[0.125, 0.3], [0.0, 1.0]]), 4)
+    assert shares.shape == (2, 2, 4)
+    assert shares[0, 0].tolist() == [1, 0, 0, 0]
+    assert shares[0, 1].tolist() == pytest.approx([0.3, 0.7, 0, 0], abs=1e-6)
+    assert shares[1].tolist() == [[1, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_place_loss_falls_where_the_bins_are_right_and_reads_those_within_one() -> None:
+    logits = torch.zeros(2, 1, 8)
+    logits[0, 0, 2] = logits[1, 0, 7] = 50.0
+    loss, near = place_loss(logits, torch.tensor([[2.5 / 8], [7.5 / 8]]))
+    assert loss.item() < 1e-6 and near == 1.0
+    loss, near = place_loss(logits, torch.tensor([[3.4 / 8], [5.5 / 8]]))
+    assert loss.item() > 20 and near == 0.5
+    loss, near = place_loss(torch.zeros(0, 1, 8), torch.zeros(0, 1))
+    assert loss.item() == near == 0.0
 
 
 def test_pointing_loss_of_nothing_is_zero_not_nan() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,7 +21,6 @@ from t4spp_plugins.backbones.nano.backbone import NanoBackbone
 from t4spp_plugins.backbones.nano.batches import SceneBatches, TextPlan
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.nano.dense import DenseHeads
-from t4spp_plugins.backbones.nano.guides import CursorHead
 from t4spp_plugins.backbones.nano.learner import (
     FAR_LAYER,
     NEAR_LAYER,
@@ -28,7 +28,8 @@ from t4spp_plugins.backbones.nano.learner import (
     RUN_HEAD,
     Learner,
 )
-from t4spp_plugins.backbones.nano.pretrain import PretrainConfig, main
+from t4spp_plugins.backbones.nano.pretrain import main
+from t4spp_plugins.backbones.nano.stages import PretrainConfig
 from t4spp_recipes.synthetic.params import COLOURS, SHAPE_NAMES, RefShapesParams
 from t4spp_recipes.synthetic.refshapes import RefShapes
 
@@ -56,7 +57,7 @@ def nano(nano_weights: Path) -> NanoBackbone:
 def learner(nano: NanoBackbone) -> Learner:
     torch.manual_seed(0)
     heads = DenseHeads(192, len(COLOUR_NAMES), len(SHAPE_NAMES))
-    return Learner(nano.model, heads, CursorHead(192, (16, 16)))
+    return Learner(nano.model, heads, (16, 16))
 
 
 def batches_of(
@@ -258,6 +259,7 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
                 "start_weight": 0.3,
                 "cursor_weight": 0.5,
                 "cursor_layer": 2,
+                "reading_weight": 0.5,
                 "brick_weight": 3.0,
                 "more_scenes": 2,
             }
@@ -299,6 +301,16 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
     onward = json.dumps({**described, "stages": [{**stages[2], "learning_rate": 1e-9}]})
     path.write_text(onward)
     assert main([str(path), "-o", str(tmp_path / "onward"), "--init", str(made)]) == 0
+    state = load_file(output / "2-text.safetensors")
+    assert {name.split(".")[0] for name in state} == {"model", "heads", "cursor", "near", "far"}
+    older = {name: value for name, value in state.items() if not name.startswith("near.")}
+    save_file(older, tmp_path / "older.safetensors")
+    again = tmp_path / "again"
+    assert main([str(path), "-o", str(again), "--init", str(tmp_path / "older.safetensors")]) == 0
+    other = {name: value for name, value in state.items() if "lm_head" not in name}
+    save_file(other, tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError, match="1 weights are missing"):
+        main([str(path), "-o", str(again), "--init", str(tmp_path / "other.safetensors")])
     further = NanoBackbone(NanoConfig(weights=tmp_path / "onward" / "weights"))
     further.load(build_scheme("next-brick").special_tokens)
     torch.testing.assert_close(

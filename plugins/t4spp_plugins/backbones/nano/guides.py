@@ -1,10 +1,11 @@
 """What pretraining tells the language model beside the text, for each place that writes a brick.
 
 A brick can only be right where the model knows how far the grid is filled and where in the
-picture the run ends that it is about to write. Both follow from the answer's own tokens, so they
-are worked out from them. In pretraining only.
+picture the run starts and ends that it is about to write, to the pixel. All follow from the
+answer's own tokens, so they are worked out from them. In pretraining only.
 
-Shapes: T text tokens, M places, N image tokens, R C rows and columns of a region's grid.
+Shapes: T text tokens, M positions, N image tokens, R C rows and columns of a region's grid,
+K places at each position, B bins of an axis.
 """
 
 from __future__ import annotations
@@ -102,6 +103,52 @@ def cursor_loss(
     return loss, right.float().mean().item()
 
 
+class PlaceHead(nn.Linear):
+    """Reads places along the picture's axes off a hidden state; thrown away after pretraining."""
+
+    def __init__(self, width: int, num_places: int, bins: int) -> None:
+        """Width of the hidden states, how many places it reads, and the bins of an axis."""
+        super().__init__(width, num_places * bins)
+        self.bins = bins
+        nn.init.normal_(self.weight, std=0.02)
+        nn.init.zeros_(self.bias)
+
+
+def place_loss(logits_MKB: Tensor, places_MK: Tensor) -> tuple[Tensor, float]:
+    """Cross-entropy of K places' bins against the two bins nearest to each.
+
+    Args:
+        logits_MKB: over an axis' B bins.
+        places_MK: in 0..1.
+
+    Returns:
+        A scalar, 0 of nothing, and the share of places whose likeliest bin is at most one from
+        the place's own.
+    """
+    if len(logits_MKB) == 0:
+        return logits_MKB.sum(), 0.0
+    bins = logits_MKB.shape[-1]
+    wanted = axis_shares(places_MK, bins)
+    loss = -(wanted * logits_MKB.float().log_softmax(-1)).sum(-1).mean()
+    near = (logits_MKB.argmax(-1) + 0.5 - places_MK * bins).abs() < 1.5
+    return loss, near.float().mean().item()
+
+
+def axis_shares(places: Tensor, bins: int) -> Tensor:
+    """Places 0..1 as linear weights of the two bins whose centres are nearest.
+
+    Args:
+        places: float of any shape.
+        bins: of the axis.
+
+    Returns:
+        float[..., bins], each row sums to 1.
+    """
+    centres = torch.arange(bins, device=places.device)
+    at = (places * bins - 0.5).clamp(0, bins - 1)
+    return (1 - (at[..., None] - centres).abs()).clamp(min=0)
+
+
 def token_shares(places_M2: Tensor, side: int) -> Tensor:
     """Places in the picture as shares of the tokens around them.
 
@@ -112,7 +159,5 @@ def token_shares(places_M2: Tensor, side: int) -> Tensor:
     Returns:
         float[M, N], each row sums to 1: bilinear weights of the four nearest tokens' centres.
     """
-    centres = torch.arange(side, device=places_M2.device)
-    places = (places_M2 * side - 0.5).clamp(0, side - 1)
-    y_MS, x_MS = ((1 - (places[:, axis, None] - centres).abs()).clamp(min=0) for axis in (0, 1))
+    y_MS, x_MS = axis_shares(places_M2, side).unbind(1)
     return (y_MS[:, :, None] * x_MS[:, None, :]).flatten(1)

@@ -19,13 +19,15 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from t4spp.schemes.box_wise import STEPS
 from t4spp_plugins.backbones.nano.dense import DenseHeads
-from t4spp_plugins.backbones.nano.guides import CursorHead
+from t4spp_plugins.backbones.nano.guides import CursorHead, PlaceHead
+from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
 
-NEAR_LAYER, FAR_LAYER = 2, 3
-"""In pretraining, attention heads of these layers of the Llama learn where to look: in the second
-one at the first region's tokens until its box is written; and where a brick is written, at the near
-end of its run and then at the far one. A throw-away head reads off what enters a layer how far the
-grid is filled."""
+NEAR_LAYER, FAR_LAYER, LAST_LAYER = 2, 3, 4
+"""In pretraining, attention heads of the first two layers of these learn where to look: in the
+second at the first region's tokens until its box is written; and where a brick is written, at the
+near end of its run and then at the far one. Throw-away heads read off what enters a layer how far
+the grid is filled, and after each look what was to be seen there: to the pixel, where the run
+starts and where it ends."""
 REGION_HEAD, RUN_HEAD = 0, 1
 
 
@@ -48,11 +50,15 @@ class Learner(nn.Module):
     """nano and its throw-away heads."""
 
     def __init__(
-        self, model: LlavaForConditionalGeneration, heads: DenseHeads, cursor: CursorHead
+        self, model: LlavaForConditionalGeneration, heads: DenseHeads, shape: tuple[int, int]
     ) -> None:
-        """Keep them."""
+        """Keep model and dense heads, make the others; ``shape`` is a region's grid."""
         super().__init__()
-        self.model, self.heads, self.cursor = model, heads, cursor
+        self.model, self.heads = model, heads
+        width = model.config.text_config.hidden_size
+        self.cursor = CursorHead(width, shape)
+        self.near = PlaceHead(width, 2, IMAGE_SIZE)
+        self.far = PlaceHead(width, 1, IMAGE_SIZE)
 
     @contextmanager
     def _watched(self) -> Iterator[dict[int, Tensor]]:
@@ -67,7 +73,7 @@ class Learner(nn.Module):
         layers = self.model.model.language_model.layers
         hooks = [
             layers[number].register_forward_pre_hook(partial(watch, number), with_kwargs=True)
-            for number in (NEAR_LAYER, FAR_LAYER)
+            for number in (NEAR_LAYER, FAR_LAYER, LAST_LAYER)
         ]
         try:
             yield entering

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -31,108 +28,25 @@ from tqdm import tqdm
 from t4spp.errors import ConfigError
 from t4spp.plugins import load_catalogue
 from t4spp.schemes.base import SEG_OPEN
-from t4spp.schemes.box_wise import STEPS, BoxWise
+from t4spp.schemes.box_wise import BoxWise
 from t4spp_plugins.backbones.nano.batches import SceneBatches, SceneSplit, TextPlan
-from t4spp_plugins.backbones.nano.dense import PATCH, DenseHeads, dense_loss
-from t4spp_plugins.backbones.nano.guides import CursorHead, cursor_loss, token_shares
-from t4spp_plugins.backbones.nano.learner import (
-    FAR_LAYER,
-    NEAR_LAYER,
-    REGION_HEAD,
-    RUN_HEAD,
-    Learner,
-    Passed,
-    pointing_loss,
-    text_loss,
-)
+from t4spp_plugins.backbones.nano.dense import DenseHeads
+from t4spp_plugins.backbones.nano.learner import Learner
 from t4spp_plugins.backbones.nano.model import (
-    IMAGE_SIZE,
     build_model,
     load_weights,
     save_weights,
     settle_coordinates,
 )
+from t4spp_plugins.backbones.nano.objective import Objective
 from t4spp_plugins.backbones.nano.optimiser import PairedOptimiser
+from t4spp_plugins.backbones.nano.stages import PretrainConfig, Stage
 from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
-
 NUM_VAL_BATCHES = 4
-
-
-class Stage(BaseModel):
-    """One stage of pretraining."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Literal["vision", "text"]
-    """``vision``: the tower alone; ``text``: everything."""
-    steps: int = Field(ge=1)
-    scenes: int = Field(16, ge=1)
-    """Scenes a step."""
-    more_scenes: int = Field(0, ge=0)
-    """Scenes a step without text, for the dense loss alone."""
-    prompts: int = Field(6, ge=1)
-    """Conversations a scene."""
-    box_share: float = Field(0.0, ge=0, le=1)
-    """Share of a scene's conversations whose answers are cut after the first box."""
-    learning_rate: float = Field(2e-3, gt=0)
-    tower_rate: float = Field(1.0, ge=0, le=1)
-    """Learning rate of the vision tower, as a share of the stage's."""
-    dense_weight: float = Field(1.0, ge=0)
-    """Weight of the dense loss beside the language loss."""
-    pointing_weight: float = Field(0.5, ge=0)
-    """Weight of the loss that teaches one attention head where the first region lies."""
-    point_from: Literal["answer", "coordinates"] = "coordinates"
-    """Whether that holds from the answer's first token on or while coordinates are written."""
-    run_weight: float = Field(0.0, ge=0)
-    """Weight of the loss that teaches another head where the next brick's run ends."""
-    start_weight: float = Field(0.0, ge=0)
-    """Weight of the loss that teaches a head of the layer before where that run starts."""
-    cursor_weight: float = Field(0.0, ge=0)
-    """Weight of the loss that teaches how far a grid is filled."""
-    cursor_layer: Literal[2, 3] = 3
-    """The layer, from 0, before which that must be known."""
-    sigma: float = Field(4.0, gt=0)
-    """Standard deviation of smoothed coordinate targets, in steps of 0..999."""
-    brick_weight: float = Field(1.0, gt=0)
-    """Weight of a brick in the language loss; a coordinate weighs 3."""
-    decay: float = Field(0.4, ge=0, le=1)
-    """Share of the stage, at its end, in which the learning rate falls to zero."""
-
-
-class PretrainConfig(BaseModel):
-    """What made nano's weights."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seed: int = 0
-    scheme: dict[str, Any] = {"name": "next-brick", "params": {}}
-    recipe: dict[str, Any] = {"name": "refshapes", "params": {}}
-    stages: tuple[Stage, ...]
-    fixed: float = 0.7
-    """Share of conversations with the first template."""
-    num_processes: int = 2
-    """Processes that share each step's scenes; start them with ``torchrun``."""
-    num_threads: int = 1
-    """Threads a process."""
-    num_workers: int = Field(1, ge=1)
-    """Processes that draw scenes, for each training process."""
-    bfloat16: bool = True
-
-    @model_validator(mode="after")
-    def _scenes_divide(self) -> PretrainConfig:
-        for stage in self.stages:
-            for scenes in (stage.scenes, stage.more_scenes):
-                if scenes % self.num_processes:
-                    raise ValueError(
-                        f"stage {stage.name}: {scenes} scenes a step cannot be shared among "
-                        f"{self.num_processes} processes; use a multiple"
-                    )
-        return self
 
 
 class Pretraining:
@@ -159,9 +73,8 @@ class Pretraining:
                 f"nano is pretrained on a scheme with coordinate tokens, {scheme.name!r} has "
                 "none. Use next-brick with coordinates=tokens."
             )
-        self.scheme, self.first_step = scheme, int(first_step)
+        self.scheme = scheme
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
-        self.opening = int(tokenizer.convert_tokens_to_ids(SEG_OPEN))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = build_model(tokenizer, config.seed)
         if self.device.type == "cpu":
@@ -173,8 +86,14 @@ class Pretraining:
         torch.manual_seed(config.seed)
         width = model.config.vision_config.hidden_size
         heads = DenseHeads(width, len(self.colours), len(self.shapes))
-        cursor = CursorHead(model.config.text_config.hidden_size, scheme.shape)
-        self.learner = Learner(model, heads, cursor).to(self.device)
+        self.learner = Learner(model, heads, scheme.shape).to(self.device)
+        self.objective = Objective(
+            learner=self.learner,
+            shape=scheme.shape,
+            first_step=int(first_step),
+            opening=int(tokenizer.convert_tokens_to_ids(SEG_OPEN)),
+            bfloat16=config.bfloat16,
+        )
 
     def split(self, name: str, prompts: int) -> Any:
         """A function that makes the split; workers call it themselves."""
@@ -216,62 +135,6 @@ class Pretraining:
             plan=plan,
         )
 
-    def loss(self, stage: Stage, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one batch, and its readings."""
-        enabled = self.config.bfloat16
-        batch = {name: value.to(self.device) for name, value in batch.items()}
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            features = self.learner.tower(batch["images"])
-            outputs = self.learner.heads(features)
-            dense, readings = dense_loss(outputs, batch)
-            if stage.name == "vision":
-                return dense, readings
-            told = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)
-            scenes = stage.scenes // self.config.num_processes
-            passed = self.learner.read_text(features[:scenes], batch["ids"])
-            logits = self.learner.model.lm_head(passed.hidden[told != -100])
-            point, on_target = self._pointing(stage, batch, passed, told)
-            fills = batch["cursor"] >= 0
-            starts, ends = (
-                pointing_loss(
-                    self.learner.looked(passed, fills, layer, RUN_HEAD),
-                    token_shares(batch["runs"][fills][:, axes], IMAGE_SIZE // PATCH),
-                )
-                for layer, axes in ((NEAR_LAYER, (0, 1)), (FAR_LAYER, (0, 2)))
-            )
-            filled = self.learner.cursor(passed.entering[stage.cursor_layer][fills])
-        cursor, counted = cursor_loss(filled, batch["cursor"][fills], self.scheme.shape)
-        decides = (batch["ids"] == self.opening)[told != -100]
-        language, more = text_loss(
-            logits,
-            told[told != -100],
-            decides,
-            self.first_step,
-            stage.sigma,
-            stage.brick_weight,
-        )
-        more |= {"on_target": on_target, "counted": counted}
-        more |= {"on_start": starts[1], "on_end": ends[1]}
-        keep = {name: readings[name] for name in ("shape", "edge_within_1")}
-        total = language + stage.dense_weight * dense + stage.pointing_weight * point
-        total = total + stage.run_weight * ends[0] + stage.start_weight * starts[0]
-        total = total + stage.cursor_weight * cursor
-        return total, {**more, **keep, "text": language.item(), "point": point.item()}
-
-    def _pointing(
-        self, stage: Stage, batch: dict[str, Tensor], passed: Passed, told: Tensor
-    ) -> tuple[Tensor, float]:
-        """The loss of where one head looks until the first region's box is written."""
-        located = (told >= self.first_step) & (told < self.first_step + STEPS)
-        upto_box = located.cumsum(1) <= 4
-        asked = located & upto_box
-        if stage.point_from == "answer":
-            after_box = (located.cumsum(1) == 4) & ~located
-            asked = (told != -100) & upto_box & ~after_box
-        asked &= (batch["point"].sum(1) > 0)[:, None]
-        wanted = batch["point"][torch.nonzero(asked)[:, 0]]
-        return pointing_loss(self.learner.looked(passed, asked, FAR_LAYER, REGION_HEAD), wanted)
-
     def run(self, stage: Stage, first_scene: int) -> None:
         """One stage, from scene number ``first_scene`` on."""
         model = self.learner.model
@@ -293,7 +156,7 @@ class Pretraining:
         began, total = time.time(), 0.0
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as events:
             for step, batch in enumerate(self._progress(loader, stage), start=1):
-                loss, readings = self.loss(stage, batch)
+                loss, readings = self.objective(stage, self._placed(batch))
                 loss.backward()  # type: ignore[no-untyped-call]
                 norm = optimiser.step()
                 total += float(loss.detach())
@@ -314,6 +177,9 @@ class Pretraining:
                     events.flush()
                     self.save(stage)
 
+    def _placed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.to(self.device) for name, value in batch.items()}
+
     def _progress(self, loader: Any, stage: Stage) -> Iterator[dict[str, Tensor]]:
         quiet = self.rank != 0
         yield from tqdm(loader, total=stage.steps, desc=stage.name, mininterval=10, disable=quiet)
@@ -321,7 +187,7 @@ class Pretraining:
     def validate(self, stage: Stage, batches: list[dict[str, Tensor]]) -> dict[str, float]:
         """Mean readings over held-out scenes."""
         with torch.no_grad():
-            found = [self.loss(stage, batch) for batch in batches]
+            found = [self.objective(stage, self._placed(batch)) for batch in batches]
         mean = {name: sum(r[name] for _, r in found) / len(found) for name in found[0][1]}
         return {"loss": sum(float(loss) for loss, _ in found) / len(found), **mean}
 
@@ -337,11 +203,24 @@ class Pretraining:
         save_weights(self.learner.model, self.tokenizer, self.folder / "weights")
 
     def resume(self, path: Path) -> None:
-        """Read what ``save`` kept: a stage's file, or a folder of weights (dense heads anew)."""
+        """Read what ``save`` kept: a stage's file, or a folder of weights.
+
+        Throw-away heads that are not in there are anew.
+
+        Raises:
+            ConfigError: it is of another model.
+        """
         if path.is_dir():
             load_weights(self.learner.model, path)
         else:
-            self.learner.load_state_dict(load_file(path))
+            missing, unknown = self.learner.load_state_dict(load_file(path), strict=False)
+            lost = [name for name in missing if name.startswith("model.")]
+            if lost or unknown:
+                raise ConfigError(
+                    f"{path} is no state of this model: {len(lost)} weights are missing, "
+                    f"{len(unknown)} unknown ({(lost + unknown)[0]}). Start from a state that "
+                    "a stage of this version left, or from a folder of weights."
+                )
 
 
 def main(argv: list[str] | None = None) -> int:
