@@ -89,7 +89,7 @@ class TrainingConfig(ConfigModel):
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's running averages."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """AdamW's decoupled weight decay."""
+    """Decoupled weight decay."""
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     """Share of the steps that the learning rate rises."""
     max_grad_norm: float = Field(default=1.0, gt=0)

@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 2 the user's mistake, 1 a fault of ours, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in options
     try:
         args = _parse(arguments)
         _prepare_process(args.verbose)

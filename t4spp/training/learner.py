@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from t4spp.components import Backbone, ModelInputs
 from t4spp.config import RunConfig
-from t4spp.errors import ConfigError, RunError
+from t4spp.errors import RunError
 from t4spp.schemes.base import Scheme
 from t4spp.training.batches import answer_loss, num_told
 from t4spp.training.checkpoints import (
@@ -55,7 +55,12 @@ class Learner:
     @property
     def is_sharded(self) -> bool:
         """Whether FSDP or DeepSpeed spreads the weights or the optimiser over processes."""
-        return _shards(self.accelerator)
+        from accelerate.utils import DistributedType
+
+        return self.accelerator.distributed_type in (
+            DistributedType.FSDP,
+            DistributedType.DEEPSPEED,
+        )
 
     def loss(self, inputs: ModelInputs) -> torch.Tensor:
         """The summed cross-entropy of a micro batch's answer tokens, a float32 scalar."""
@@ -102,19 +107,13 @@ def make_learner(
 
     Raises:
         RunError: ``init_from`` is no checkpoint, or of another backbone, scheme or mode.
-        ConfigError: LoRA's targets fit no layer, or Muon's matrices are spread over processes.
+        ConfigError: LoRA's targets fit no layer, or Muon finds no matrix.
     """
     from accelerate import DistributedDataParallelKwargs
 
-    from t4spp.training.optimizers import inner_matrices, make_optimizer
+    from t4spp.training.optimizers import make_optimizer
 
     training = config.training
-    if training.optimizer == "muon" and _shards(accelerator):
-        raise ConfigError(
-            f"training.optimizer=muon needs whole matrices, and {accelerator.distributed_type} "
-            "spreads them over processes. Set training.optimizer=adamw, or start the processes "
-            "without it."
-        )
     model = require_model(backbone)
     mode: Literal["lora", "full"] = "lora" if training.mode == "lora" else "full"
     initial = None
@@ -148,7 +147,7 @@ def make_learner(
     learning.train()
     options = {"use_cache": False} if _accepts(model.forward, "use_cache") else {}
     keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
-    optimizer = make_optimizer(learning, inner_matrices(model), training)
+    optimizer = make_optimizer(learning, model, training)
     plugin = getattr(accelerator.state, "deepspeed_plugin", None)
     if plugin is not None:
         # DeepSpeed clips and counts by itself, and asks before it is given any data.
@@ -177,12 +176,6 @@ def make_learner(
         forward_options=options,
         keeps_logits=keeps_logits,
     )
-
-
-def _shards(accelerator: Accelerator) -> bool:
-    from accelerate.utils import DistributedType
-
-    return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 def _loss(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from t4spp.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
 class MuonWithAdamW(torch.optim.Optimizer):
     """Two optimisers as one.
 
-    Muon replaces a matrix's momentum by the nearest semi-orthogonal matrix (Jordan et al. 2024,
-    "Muon: An optimizer for hidden layers in neural networks"). It is scaled to the size of AdamW's
-    updates (Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2), so that one
+    Muon makes a matrix's momentum nearly semi-orthogonal before it takes the step (Jordan et al.
+    2024, "Muon: An optimizer for hidden layers in neural networks"). The step is scaled to the size
+    of AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2), so that one
     learning rate serves both.
+
+    ``param_groups`` holds the groups of both, AdamW's first; ``parts`` the optimisers, whose
+    ``state`` is theirs.
     """
 
     def __init__(
@@ -48,15 +53,29 @@ class MuonWithAdamW(torch.optim.Optimizer):
             self.parts.append(torch.optim.AdamW(adamw, betas=betas, **settings))
         if muon:
             self.parts.append(torch.optim.Muon(muon, adjust_lr_fn="match_rms_adamw", **settings))
-        super().__init__([*adamw, *muon], settings)
-        self._share_groups()
+        self._is_made = False
+        super().__init__([*adamw, *muon], settings)  # keeps the very groups that the parts keep
+        self._is_made = True
 
-    def _share_groups(self) -> None:
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Only what ``__init__`` adds.
+
+        Raises:
+            RuntimeError: later, since nothing says which optimiser the group is for.
+        """
+        if getattr(self, "_is_made", False):
+            raise RuntimeError(
+                "MuonWithAdamW takes its groups when it is made, in matrices and others. "
+                "Make another one with all parameters."
+            )
+        super().add_param_group(param_group)
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of both; ``closure`` works the loss out again, once."""
-        loss = None if closure is None else closure()
+        """One step of both; ``closure`` works the loss and its gradients out again, once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for part in self.parts:
             part.step()
         return loss
@@ -69,47 +88,65 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """Take back what :meth:`state_dict` gave.
 
         Raises:
-            ValueError: it is of other parameters, or of one optimiser.
+            ValueError: it is another optimiser's, or of other parameters.
         """
-        kept: Sequence[dict[str, Any]] = state_dict.get("parts", ())
-        for part, state in zip(self.parts, kept, strict=True):
+        states = state_dict.get("parts", ())
+        if len(states) != len(self.parts):
+            raise ValueError(
+                f"this is no state of Muon with AdamW: it holds {sorted(state_dict)}, and "
+                f"'parts' of {len(self.parts)} optimisers is needed. Resume with the "
+                "training.optimizer that wrote it."
+            )
+        for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
-        self._share_groups()
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def make_optimizer(
+    learning: nn.Module, model: PreTrainedModel, training: TrainingConfig
+) -> torch.optim.Optimizer:
+    """The optimiser that ``training.optimizer`` names, over the parameters that learn.
+
+    Args:
+        learning: what is trained: the model, or a wrapper of it.
+        model: the backbone's model.
+        training: rates and decay.
+
+    Raises:
+        ConfigError: Muon finds no matrix in the model.
+    """
+    parameters = [parameter for parameter in learning.parameters() if parameter.requires_grad]
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters,
+            lr=training.learning_rate,
+            betas=training.betas,
+            weight_decay=training.weight_decay,
+        )
+    matrices = inner_matrices(model)
+    inner = [parameter for parameter in parameters if parameter in matrices]
+    others = [parameter for parameter in parameters if parameter not in matrices]
+    if not inner:
+        raise ConfigError(
+            f"training.optimizer=muon finds no linear layer that learns in "
+            f"{type(model).__name__}, apart from the one that writes the logits. "
+            "Set training.optimizer=adamw."
+        )
+    return MuonWithAdamW(
+        [{"params": inner}],
+        [{"params": others}],
+        learning_rate=training.learning_rate,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
+    )
 
 
 def inner_matrices(model: PreTrainedModel) -> set[Tensor]:
     """The weights of all linear layers but the one that writes the logits."""
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
+    embedded = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     return {
         module.weight
         for module in model.modules()
         if isinstance(module, nn.Linear) and module is not head
     } - embedded
-
-
-def make_optimizer(
-    model: nn.Module, matrices: set[Tensor], training: TrainingConfig
-) -> torch.optim.Optimizer:
-    """The optimiser that ``training.optimizer`` names, over the parameters that learn.
-
-    Args:
-        model: what is trained.
-        matrices: its parameters that Muon may take.
-        training: rates and decay.
-    """
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(
-            learning,
-            lr=training.learning_rate,
-            betas=training.betas,
-            weight_decay=training.weight_decay,
-        )
-    return MuonWithAdamW(
-        [{"params": [parameter for parameter in learning if parameter in matrices]}],
-        [{"params": [parameter for parameter in learning if parameter not in matrices]}],
-        learning_rate=training.learning_rate,
-        betas=training.betas,
-        weight_decay=training.weight_decay,
-    )

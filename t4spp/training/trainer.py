@@ -194,7 +194,15 @@ class Trainer:
     def _check_sharding(self) -> None:
         from accelerate.utils import DistributedType
 
-        sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        spread = self.accelerator.distributed_type
+        plain = spread == DistributedType.NO or spread.startswith("MULTI_")
+        if self.config.training.optimizer == "muon" and not plain:
+            raise ConfigError(
+                f"training.optimizer=muon needs whole matrices on every process, and "
+                f"{spread.value} does not leave them so. Set training.optimizer=adamw, or launch "
+                "with DDP."
+            )
+        sharded = spread == DistributedType.FSDP
         if sharded and self.config.training.evaluate_every is not None:
             raise ConfigError(
                 "training.evaluate_every: FSDP leaves no process with whole weights to answer "

@@ -64,7 +64,8 @@ def run(project: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
 
 
 def weights(summary: dict[str, Any]) -> Path:
-    return Path(summary["checkpoint"]) / "adapter" / "adapter_model.safetensors"
+    (path,) = Path(summary["checkpoint"]).glob("*/*.safetensors")
+    return path
 
 
 @pytest.mark.slow
@@ -106,10 +107,12 @@ def test_a_run_killed_by_signal_9_resumes_to_the_same_bytes(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("mode", "optimizer"), [("lora", "adamw"), ("full", "muon")])
 def test_two_processes_train_to_the_weights_of_one(
-    project: Path, config_file: Path, tmp_path: Path
+    mode: str, optimizer: str, project: Path, config_file: Path, tmp_path: Path
 ) -> None:
     plain = [
+        *("--set", f"training.mode={mode}", "--set", f"training.optimizer={optimizer}"),
         *("--set", "training.lora.dropout=0", "--set", "training.steps=10"),
         # One sample a pass, so that a process has an empty pass where its sample is left out.
         *("--set", "training.micro_batch_size=1"),

@@ -79,13 +79,15 @@ def test_axis_shares_are_linear_weights_of_the_two_nearest_bins() -> None:
 
 
 def test_place_loss_falls_where_the_bins_are_right_and_reads_those_within_one() -> None:
-    logits = torch.zeros(2, 1, 8)
-    logits[0, 0, 2] = logits[1, 0, 7] = 50.0
-    loss, near = place_loss(logits, torch.tensor([[2.5 / 8], [7.5 / 8]]))
+    logits = torch.zeros(2, 2 * 8)
+    logits[0, 2] = logits[0, 8 + 7] = logits[1, 2] = logits[1, 8 + 7] = 50.0
+    right = torch.tensor([[2.5, 7.5], [2.5, 7.5]]) / 8
+    loss, near = place_loss(logits, right)
     assert loss.item() < 1e-6 and near == 1.0
-    loss, near = place_loss(logits, torch.tensor([[3.4 / 8], [5.5 / 8]]))
-    assert loss.item() > 20 and near == 0.5
-    loss, near = place_loss(torch.zeros(0, 1, 8), torch.zeros(0, 1))
+    off = torch.tensor([[1.0, 7.5], [4.0, 5.5]]) / 8  # on the edge of the bin beside: within one
+    loss, near = place_loss(logits, off)
+    assert loss.item() > 20 and near == 0.75
+    loss, near = place_loss(torch.zeros(0, 16), torch.zeros(0, 2))
     assert loss.item() == near == 0.0
 
 

@@ -28,8 +28,9 @@ from t4spp_plugins.backbones.nano.learner import (
     RUN_HEAD,
     Learner,
 )
+from t4spp_plugins.backbones.nano.objective import Objective
 from t4spp_plugins.backbones.nano.pretrain import main
-from t4spp_plugins.backbones.nano.stages import PretrainConfig
+from t4spp_plugins.backbones.nano.stages import PretrainConfig, Stage
 from t4spp_recipes.synthetic.params import COLOURS, SHAPE_NAMES, RefShapesParams
 from t4spp_recipes.synthetic.refshapes import RefShapes
 
@@ -245,6 +246,57 @@ def test_scene_batches_without_text_hold_pictures_and_dense_targets() -> None:
     assert np.array_equal(second["images"][0].numpy(), picture)
 
 
+# objective
+
+
+def test_each_weight_of_a_stage_scales_its_own_loss(nano: NanoBackbone, learner: Learner) -> None:
+    tokens = nano.tokenizer.convert_tokens_to_ids(["<|loc0|>", "<seg>"])
+    objective = Objective(
+        learner=learner,
+        shape=(16, 16),
+        first_step=tokens[0],
+        opening=tokens[1],
+        bfloat16=False,
+    )
+    batch = batch_of(nano, more_scenes=1)
+    names = ["dense", "pointing", "run", "start", "reading", "cursor"]
+    nothing = {f"{name}_weight": 0.0 for name in names}
+
+    def total(**weights: float) -> float:
+        stage = Stage(name="text", steps=1, scenes=2, prompts=4, **{**nothing, **weights})
+        with torch.no_grad():
+            return float(objective(stage, batch)[0])
+
+    base = total()
+    shares = [total(**{f"{name}_weight": 1.0}) - base for name in names]
+    assert min(shares) > 0.1
+    assert len({round(share, 3) for share in shares}) == len(names)
+    doubled = [total(**{f"{name}_weight": 2.0}) - base for name in names]
+    assert doubled == pytest.approx([2 * share for share in shares], rel=1e-4)
+
+
+def test_guides_read_where_they_are_told_to(nano: NanoBackbone, learner: Learner) -> None:
+    """With read-outs that always say the picture's last bin, only ends there are read."""
+    tokens = nano.tokenizer.convert_tokens_to_ids(["<|loc0|>", "<seg>"])
+    objective = Objective(
+        learner=learner, shape=(16, 16), first_step=tokens[0], opening=tokens[1], bfloat16=False
+    )
+    batch = batch_of(nano)
+    fills = batch["cursor"] >= 0
+    batch["runs"][fills] = torch.tensor([0.25, 0.5, 1.0])
+    learner.near.bias.data = torch.zeros(2 * 128)
+    learner.far.bias.data = torch.zeros(128)
+    learner.near.bias.data[[32, 128 + 64]] = 100.0
+    learner.far.bias.data[127] = 100.0
+    stage = Stage(name="text", steps=1, scenes=2, prompts=4)
+    with torch.no_grad():
+        readings = objective(stage, batch)[1]
+        assert (readings["read_start"], readings["read_end"]) == (1.0, 1.0)
+        batch["runs"][fills] = torch.tensor([0.5, 0.5, 0.5])
+        readings = objective(stage, batch)[1]
+    assert (readings["read_start"], readings["read_end"]) == (0.5, 0.0)
+
+
 # the whole
 
 
@@ -301,15 +353,17 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
     onward = json.dumps({**described, "stages": [{**stages[2], "learning_rate": 1e-9}]})
     path.write_text(onward)
     assert main([str(path), "-o", str(tmp_path / "onward"), "--init", str(made)]) == 0
-    state = load_file(output / "2-text.safetensors")
+    state, before = (load_file(output / f"{stage}-text.safetensors") for stage in (2, 1))
     assert {name.split(".")[0] for name in state} == {"model", "heads", "cursor", "near", "far"}
+    still = {name for name, value in state.items() if torch.equal(value, before[name])}
+    assert still <= {"model.model.vision_tower.place"}, "a stage trains everything"
     older = {name: value for name, value in state.items() if not name.startswith("near.")}
     save_file(older, tmp_path / "older.safetensors")
     again = tmp_path / "again"
     assert main([str(path), "-o", str(again), "--init", str(tmp_path / "older.safetensors")]) == 0
     other = {name: value for name, value in state.items() if "lm_head" not in name}
     save_file(other, tmp_path / "other.safetensors")
-    with pytest.raises(ConfigError, match="1 weights are missing"):
+    with pytest.raises(ConfigError, match="1 of its weights are missing"):
         main([str(path), "-o", str(again), "--init", str(tmp_path / "other.safetensors")])
     further = NanoBackbone(NanoConfig(weights=tmp_path / "onward" / "weights"))
     further.load(build_scheme("next-brick").special_tokens)
@@ -330,5 +384,5 @@ def test_a_scheme_without_coordinate_tokens_is_refused(scheme: str, tmp_path: Pa
     path = tmp_path / "config.json"
     stages = [{"name": "vision", "steps": 1}]
     path.write_text(json.dumps({"scheme": {"name": scheme}, "num_processes": 1, "stages": stages}))
-    with pytest.raises(ConfigError, match=f"'{scheme}' has none. Use next-brick"):
+    with pytest.raises(ConfigError, match=f"'{scheme}' is none. Use next-brick"):
         main([str(path), "-o", str(tmp_path / "out")])

@@ -268,6 +268,8 @@ def test_a_misspelt_option_is_named_even_where_another_is_missing(
     assert error.endswith(f"unrecognized arguments: {message}")
 
 
-def test_what_stands_behind_two_dashes_is_no_option() -> None:
+def test_what_stands_behind_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--run", "nowhere", "-o", "y", "--", "a.png", "--debug"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
     args = build_parser("predict").parse_args(["--run", "x", "-o", "y", "--", "a.png", "--dog"])
     assert (args.picture, args.prompt) == ("a.png", "--dog")

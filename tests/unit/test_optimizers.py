@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from accelerate.utils import DistributedType
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from t4spp.config import RunConfig, TrainingConfig
+from t4spp.config import TrainingConfig
 from t4spp.errors import ConfigError
-from t4spp.training.learner import make_learner
 from t4spp.training.optimizers import MuonWithAdamW, inner_matrices, make_optimizer
 
 SETTINGS = {"learning_rate": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1}
@@ -91,7 +87,7 @@ def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
 
 def test_the_state_of_one_optimizer_is_refused() -> None:
     adamw = torch.optim.AdamW(Tiny().parameters())
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="no state of Muon with AdamW"):
         paired(Tiny()).load_state_dict(adamw.state_dict())
 
 
@@ -113,7 +109,7 @@ def test_linear_layers_but_the_one_that_writes_go_to_muon(tied: bool) -> None:
     kinds = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
     kinds += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
     assert names == {f"model.layers.{i}.{kind}.weight" for i in (0, 1) for kind in kinds}
-    optimizer = make_optimizer(model, taken, TrainingConfig(mode="full", steps=1, optimizer="muon"))
+    optimizer = make_optimizer(model, model, TrainingConfig(mode="full", steps=1, optimizer="muon"))
     held = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(held) == len(set(held)) == len(list(model.parameters()))
 
@@ -123,17 +119,38 @@ def test_muon_is_refused_for_factors_of_matrices() -> None:
         TrainingConfig(mode="lora", steps=1, optimizer="muon")
 
 
-def test_muon_is_refused_where_matrices_are_spread_over_processes(tmp_path: Path) -> None:
-    config = RunConfig.model_validate(
-        {
-            "name": "t",
-            "scheme": {"name": "next-brick", "params": {}},
-            "backbone": {"name": "tiny", "params": {}},
-            "data": {"recipe": {"name": "refshapes", "params": {}}},
-            "training": {"mode": "full", "steps": 1, "optimizer": "muon"},
-        }
-    )
-    sharding: Any = SimpleNamespace(distributed_type=DistributedType.FSDP)
-    nothing: Any = None
-    with pytest.raises(ConfigError, match="FSDP spreads them over processes"):
-        make_learner(sharding, config, nothing, nothing, "", nothing)
+def test_a_model_without_linear_layers_is_refused() -> None:
+    class Writer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(5, 4), nn.Linear(4, 5)
+
+        def get_output_embeddings(self) -> nn.Module:
+            return self.head
+
+    model: Any = Writer()
+    training = TrainingConfig(mode="full", steps=1, optimizer="muon")
+    with pytest.raises(ConfigError, match="finds no linear layer that learns in Writer"):
+        make_optimizer(model, model, training)
+
+
+def test_a_closure_works_the_loss_and_its_gradients_out_before_the_step() -> None:
+    model, reference = Tiny(), Tiny()
+    step(reference, [paired(reference)], 0)
+    calls = []
+
+    def closure() -> float:
+        calls.append(1)
+        loss = model(torch.randn(5, 4, generator=torch.Generator().manual_seed(0)))
+        loss.backward()
+        return float(loss.detach())
+
+    with torch.no_grad():
+        assert paired(model).step(closure) > 0
+    assert calls == [1]
+    assert all(map(torch.equal, model.parameters(), reference.parameters()))
+
+
+def test_groups_cannot_be_added_later() -> None:
+    with pytest.raises(RuntimeError, match="takes its groups when it is made"):
+        paired(Tiny()).add_param_group({"params": [nn.Parameter(torch.ones(2))]})

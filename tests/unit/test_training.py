@@ -6,10 +6,12 @@ import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from t4spp.config import RunConfig
@@ -363,6 +365,17 @@ def test_init_from_refuses_foreign_weights(
     with pytest.raises(RunError, match=message):
         Trainer(run, catalogue, tmp_path / "second").train()
     assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize("spread", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_muon_is_refused_where_matrices_are_spread_over_processes(
+    spread: str, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = SimpleNamespace(distributed_type=DistributedType[spread])
+    monkeypatch.setattr("t4spp.training.trainer.make_accelerator", lambda *_: elsewhere)
+    run = config(training__mode="full", training__optimizer="muon")
+    with pytest.raises(ConfigError, match=f"{spread} does not leave them so"):
+        Trainer(run, catalogue, tmp_path)
 
 
 def test_targets_that_fit_no_layer_are_refused(catalogue: Catalogue, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Guide:
-    """Reads, off an answer's tokens, where its grids stand and where their runs end."""
+    """Reads, off an answer's tokens, where its grids stand and where their runs start and end."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, shape: tuple[int, int]) -> None:
         """Look the brick and coordinate tokens up; ``shape`` is (R, C)."""
@@ -35,7 +35,9 @@ class Guide:
         self.shape = shape
         matches = ((index, TOKEN.fullmatch(name)) for name, index in tokenizer.vocab.items())
         self.lengths = {
-            index: int(match[2]) for index, match in matches if match and match[1] in ("bg", "fg")
+            index: int(match[2])
+            for index, match in matches
+            if match and match[1] in ("bg", "fg") and match[2]
         }
 
     def __call__(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -71,14 +73,12 @@ class Guide:
         return cursor, runs
 
 
-class CursorHead(nn.Linear):
-    """Reads how far the grid is filled off a hidden state; thrown away after pretraining."""
-
-    def __init__(self, width: int, shape: tuple[int, int]) -> None:
-        """Width of the hidden states, and the grid's (R, C)."""
-        super().__init__(width, sum(shape))
-        nn.init.normal_(self.weight, std=0.02)
-        nn.init.zeros_(self.bias)
+def read_out(width: int, outputs: int) -> nn.Linear:
+    """A head that reads ``outputs`` logits off hidden states; thrown away after pretraining."""
+    head = nn.Linear(width, outputs)
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def cursor_loss(
@@ -87,7 +87,7 @@ def cursor_loss(
     """Cross-entropy of row and column of the next cell.
 
     Args:
-        logits_MG: of :class:`CursorHead`, float[M, R + C].
+        logits_MG: float[M, R + C].
         cursor_M: cells written so far.
         shape: (R, C).
 
@@ -103,34 +103,23 @@ def cursor_loss(
     return loss, right.float().mean().item()
 
 
-class PlaceHead(nn.Linear):
-    """Reads places along the picture's axes off a hidden state; thrown away after pretraining."""
-
-    def __init__(self, width: int, num_places: int, bins: int) -> None:
-        """Width of the hidden states, how many places it reads, and the bins of an axis."""
-        super().__init__(width, num_places * bins)
-        self.bins = bins
-        nn.init.normal_(self.weight, std=0.02)
-        nn.init.zeros_(self.bias)
-
-
-def place_loss(logits_MKB: Tensor, places_MK: Tensor) -> tuple[Tensor, float]:
-    """Cross-entropy of K places' bins against the two bins nearest to each.
+def place_loss(logits_MG: Tensor, places_MK: Tensor) -> tuple[Tensor, float]:
+    """Cross-entropy of places along the picture's axes.
 
     Args:
-        logits_MKB: over an axis' B bins.
-        places_MK: in 0..1.
+        logits_MG: float[M, K * B], over an axis' B bins for each of the places.
+        places_MK: in 0..1; wanted are the two bins whose centres are nearest.
 
     Returns:
-        A scalar, 0 of nothing, and the share of places whose likeliest bin is at most one from
-        the place's own.
+        A scalar, 0 of nothing, and the share of places that lie within the likeliest bin or
+        within one bin of it.
     """
-    if len(logits_MKB) == 0:
-        return logits_MKB.sum(), 0.0
+    if len(logits_MG) == 0:
+        return logits_MG.sum(), 0.0
+    logits_MKB = logits_MG.float().unflatten(1, (places_MK.shape[1], -1))
     bins = logits_MKB.shape[-1]
-    wanted = axis_shares(places_MK, bins)
-    loss = -(wanted * logits_MKB.float().log_softmax(-1)).sum(-1).mean()
-    near = (logits_MKB.argmax(-1) + 0.5 - places_MK * bins).abs() < 1.5
+    loss = -(axis_shares(places_MK, bins) * logits_MKB.log_softmax(-1)).sum(-1).mean()
+    near = (logits_MKB.argmax(-1) + 0.5 - places_MK * bins).abs() <= 1.5
     return loss, near.float().mean().item()
 
 

@@ -19,15 +19,15 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from t4spp.schemes.box_wise import STEPS
 from t4spp_plugins.backbones.nano.dense import DenseHeads
-from t4spp_plugins.backbones.nano.guides import CursorHead, PlaceHead
+from t4spp_plugins.backbones.nano.guides import read_out
 from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
 
 NEAR_LAYER, FAR_LAYER, LAST_LAYER = 2, 3, 4
-"""In pretraining, attention heads of the first two layers of these learn where to look: in the
-second at the first region's tokens until its box is written; and where a brick is written, at the
-near end of its run and then at the far one. Throw-away heads read off what enters a layer how far
-the grid is filled, and after each look what was to be seen there: to the pixel, where the run
-starts and where it ends."""
+"""Layers of the Llama, numbered from 0, that pretraining guides. Attention heads learn where to
+look: until the first region's box is written, one of the far layer at that region's tokens; where a
+brick is written, one of the near layer at the start of its run and one of the far layer at its end.
+Throw-away heads read off what enters the near or the far layer how far the grid is filled; off what
+enters the far layer where the run starts, to the pixel; off what enters the last where it ends."""
 REGION_HEAD, RUN_HEAD = 0, 1
 
 
@@ -37,7 +37,7 @@ class Passed:
 
     Attributes:
         hidden: last hidden states float[B, T, D].
-        entering: what entered each layer that is taught to look, float[B, T, D].
+        entering: what entered each layer that is taught to look or read, float[B, T, D].
         picture: the same of the pictures' tokens, float[S, N, D].
     """
 
@@ -56,13 +56,13 @@ class Learner(nn.Module):
         super().__init__()
         self.model, self.heads = model, heads
         width = model.config.text_config.hidden_size
-        self.cursor = CursorHead(width, shape)
-        self.near = PlaceHead(width, 2, IMAGE_SIZE)
-        self.far = PlaceHead(width, 1, IMAGE_SIZE)
+        self.cursor = read_out(width, sum(shape))
+        self.near = read_out(width, 2 * IMAGE_SIZE)
+        self.far = read_out(width, IMAGE_SIZE)
 
     @contextmanager
     def _watched(self) -> Iterator[dict[int, Tensor]]:
-        """What enters the layers whose attention is taught to look, in one pass."""
+        """What enters the layers that are taught to look or read, in one pass."""
         entering: dict[int, Tensor] = {}
 
         def watch(

@@ -1,6 +1,6 @@
 """What pretraining lowers: the tower's dense loss, the answers' loss, and what guides them.
 
-Shapes: S scenes, P prompts, N image tokens, T text tokens, M positions that bear a loss.
+Shapes: M positions that write a brick.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ class Objective:
     bfloat16: bool
 
     def __call__(self, stage: Stage, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one batch of :class:`SceneBatches`, a scalar, and its readings."""
+        """The loss of one batch, a scalar, and its readings.
+
+        Args:
+            stage: tells the weights.
+            batch: as :class:`SceneBatches` makes them, on the learner's device.
+        """
         device = batch["images"].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.bfloat16):
             features = self.learner.tower(batch["images"])
@@ -86,8 +91,8 @@ class Objective:
         fills = batch["cursor"] >= 0
         runs_M3 = batch["runs"][fills]
         filled = learner.cursor(passed.entering[stage.cursor_layer][fills])
-        near = learner.near(passed.entering[FAR_LAYER][fills]).unflatten(-1, (2, IMAGE_SIZE))
-        far = learner.far(passed.entering[LAST_LAYER][fills]).unflatten(-1, (1, IMAGE_SIZE))
+        near = learner.near(passed.entering[FAR_LAYER][fills])
+        far = learner.far(passed.entering[LAST_LAYER][fills])
 
         def looks(layer: int, axes: tuple[int, int]) -> Reading:
             return pointing_loss(

@@ -4,8 +4,6 @@ Two kinds of stages, since localisation is what plateaus: the vision tower under
 then everything on descriptors, some of them cut after the box. The picture's tokens pass through
 the language model once and serve all prompts about it; the result is that of separate
 conversations (a test holds it).
-
-Shapes: S scenes, P prompts, N image tokens, T text tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -62,7 +60,6 @@ class Pretraining:
                 f"num_processes is {config.num_processes}, but {processes} run. Start with "
                 f"torchrun --nproc-per-node {config.num_processes} -m {__spec__.name} ..."
             )
-        folder.mkdir(parents=True, exist_ok=True)
         catalogue = load_catalogue()
         self.catalogue = catalogue
         scheme = catalogue.build("scheme", config.scheme["name"], config.scheme.get("params", {}))
@@ -70,9 +67,10 @@ class Pretraining:
         first_step = tokenizer.vocab.get("<|loc0|>")
         if not isinstance(scheme, BoxWise) or first_step is None:
             raise ConfigError(
-                f"nano is pretrained on a scheme with coordinate tokens, {scheme.name!r} has "
-                "none. Use next-brick with coordinates=tokens."
+                f"nano is pretrained on a box-wise scheme with coordinate tokens, and "
+                f"{scheme.name!r} is none. Use next-brick with coordinates=tokens."
             )
+        folder.mkdir(parents=True, exist_ok=True)
         self.scheme = scheme
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -142,6 +140,7 @@ class Pretraining:
         groups: list[tuple[nn.Module, float]] = [(model.model.vision_tower, stage.tower_rate)]
         groups.append((self.learner.heads, 1.0))
         if stage.name != "vision":
+            rest += [self.learner.cursor, self.learner.near, self.learner.far]
             groups += [(module, 1.0) for module in rest]
         optimiser = PairedOptimiser(
             groups, learning_rate=stage.learning_rate, steps=stage.steps, decay=stage.decay
@@ -213,14 +212,17 @@ class Pretraining:
         if path.is_dir():
             load_weights(self.learner.model, path)
         else:
-            missing, unknown = self.learner.load_state_dict(load_file(path), strict=False)
-            lost = [name for name in missing if name.startswith("model.")]
-            if lost or unknown:
+            own = {name: value.shape for name, value in self.learner.state_dict().items()}
+            state = load_file(path)
+            wrong = [name for name, value in state.items() if own.get(name) != value.shape]
+            wrong += [name for name in own if name.startswith("model.") and name not in state]
+            if wrong:
                 raise ConfigError(
-                    f"{path} is no state of this model: {len(lost)} weights are missing, "
-                    f"{len(unknown)} unknown ({(lost + unknown)[0]}). Start from a state that "
-                    "a stage of this version left, or from a folder of weights."
+                    f"{path} is no state of this model: {len(wrong)} of its weights are missing, "
+                    f"unknown or of another shape, such as {wrong[0]}. Start from a state that a "
+                    "stage with the same scheme and recipe left, or from a folder of weights."
                 )
+            self.learner.load_state_dict(state, strict=False)
 
 
 def main(argv: list[str] | None = None) -> int:
