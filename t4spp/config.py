@@ -39,6 +39,17 @@ class ComponentConfig(ConfigModel):
     """Checked by the plugin's own model."""
 
 
+class AugmentConfig(ConfigModel):
+    """How training pictures and their masks are changed; drawn anew every epoch."""
+
+    mirror: float = Field(default=0.0, ge=0, le=1)
+    """Share of samples mirrored left to right; never one that says left or right."""
+    min_crop: float = Field(default=1.0, gt=0, le=1)
+    """Crops keep at least this share of the picture's area; for prompts that name classes."""
+    colour: float = Field(default=0.0, ge=0, lt=1)
+    """Brightness, contrast and saturation change by at most this share."""
+
+
 class DataConfig(ConfigModel):
     """Which samples, and how they become conversations."""
 
@@ -56,6 +67,8 @@ class DataConfig(ConfigModel):
     """`fixed` asks every question in the first wording, `varied` draws one by seed and sample."""
     max_length: int = Field(default=2048, ge=16)
     """Tokens of a whole conversation, image tokens counted; longer ones are counted, not cut."""
+    augment: AugmentConfig = AugmentConfig()
+    """Changes to training pictures."""
 
 
 class LoraConfig(ConfigModel):

@@ -7,12 +7,12 @@ epoch), so that an evaluation asks the same question every time it is run.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from t4spp.seeds import digest_of
 from t4spp.types import PromptKind, Sample
 
 TemplateMode = Literal["fixed", "varied"]
@@ -97,9 +97,7 @@ def pick(num_choices: int, mode: TemplateMode, key: Sequence[object]) -> int:
     """
     if mode == "fixed":
         return 0
-    text = "\x1f".join(str(part) for part in key)
-    digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:8], "big") % num_choices
+    return int.from_bytes(digest_of(*key)[:8], "big") % num_choices
 
 
 def phrase(sample: Sample) -> str:

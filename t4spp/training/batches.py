@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from t4spp.components import Backbone, ModelInputs
+from t4spp.data.augment import Augmenter
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.order import GlobalOrder, split_share
 from t4spp.errors import RunError, T4sppError
@@ -53,6 +54,7 @@ class StepBatches:
         *,
         samples: Sequence[Sample],
         builder: ConversationBuilder,
+        augmenter: Augmenter | None,
         backbone: Backbone,
         order: GlobalOrder,
         rank: int,
@@ -65,6 +67,7 @@ class StepBatches:
         """Keep the parts; see the attributes of the trainer."""
         self.samples = samples
         self.builder = builder
+        self.augmenter = augmenter
         self.backbone = backbone
         self.order = order
         self.rank = rank
@@ -123,9 +126,13 @@ class StepBatches:
         batch.num_samples = len(share) - len(batch.too_long) - len(batch.unwritable)
         return batch
 
+    def _sample(self, index: int, epoch: int) -> Sample:
+        sample = self.samples[index]
+        return sample if self.augmenter is None else self.augmenter(sample, epoch)
+
     def _collate(self, draws: Sequence[tuple[int, int]]) -> ModelInputs | None:
         written = (
-            self.builder.build(self.samples[index], training=True, epoch=epoch)
+            self.builder.build(self._sample(index, epoch), training=True, epoch=epoch)
             for index, epoch in draws
         )
         conversations = [conversation for conversation in written if conversation is not None]

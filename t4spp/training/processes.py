@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from t4spp.errors import RunError, T4sppError
+from t4spp.seeds import seed_from
 
 if TYPE_CHECKING:
     import torch
@@ -84,12 +84,6 @@ def share_cores(accelerator: Accelerator) -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // accelerator.num_processes))
-
-
-def seed_from(*parts: object) -> int:
-    """A seed below 2**32 that any change of ``parts`` changes."""
-    text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def seed_everything(*parts: object) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t4spp.components import Backbone, ModelInputs
-from t4spp.config import RunConfig
+from t4spp.config import AugmentConfig, RunConfig
+from t4spp.data.augment import Augmenter
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.head import head
 from t4spp.data.order import GlobalOrder, num_micro_batches
@@ -176,18 +177,20 @@ class Trainer:
         return num_micro_batches(training.batch_size, num_processes, training.micro_batch_size)
 
     def _batches(self) -> StepBatches:
-        training = self.config.training
+        training, data = self.config.training, self.config.data
+        changes = data.augment != AugmentConfig()
         num_processes = self.accelerator.num_processes
         return StepBatches(
             samples=self.samples,
             builder=self.builder,
+            augmenter=Augmenter(data.augment, self.config.seed) if changes else None,
             backbone=self.backbone,
             order=GlobalOrder(len(self.samples), training.batch_size, self.config.seed),
             rank=self.accelerator.process_index,
             num_processes=num_processes,
             micro_batch_size=training.micro_batch_size or -(-training.batch_size // num_processes),
             num_micro_batches=self._num_micro(num_processes),
-            max_length=self.config.data.max_length,
+            max_length=data.max_length,
             num_steps=training.steps,
         )
 

@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "t4spp"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "types"),
+    ("errors", "seeds", "types"),
     ("pictures",),
     ("components",),
     ("hookspecs", "validation", "yaml12"),
