@@ -98,6 +98,8 @@ def _cut(picture: Picture, change: Change) -> Picture:
 
 
 def _recolour(image: Image, factors: tuple[float, float, float]) -> Image:
+    if factors == (1.0, 1.0, 1.0):
+        return image
     picture = PillowImage.fromarray(image)
     kinds = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for kind, factor in zip(kinds, factors, strict=True):

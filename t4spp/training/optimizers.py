@@ -28,6 +28,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
     ``state`` is theirs.
     """
 
+    _is_made = False
+
     def __init__(
         self,
         matrices: Iterable[Mapping[str, Any]],
@@ -53,7 +55,6 @@ class MuonWithAdamW(torch.optim.Optimizer):
             self.parts.append(torch.optim.AdamW(adamw, betas=betas, **settings))
         if muon:
             self.parts.append(torch.optim.Muon(muon, adjust_lr_fn="match_rms_adamw", **settings))
-        self._is_made = False
         super().__init__([*adamw, *muon], settings)  # keeps the very groups that the parts keep
         self._is_made = True
 
@@ -63,7 +64,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         Raises:
             RuntimeError: later, since nothing says which optimiser the group is for.
         """
-        if getattr(self, "_is_made", False):
+        if self._is_made:
             raise RuntimeError(
                 "MuonWithAdamW takes its groups when it is made, in matrices and others. "
                 "Make another one with all parameters."

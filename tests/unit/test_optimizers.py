@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from t4spp.config import TrainingConfig
 from t4spp.errors import ConfigError
+from t4spp.plugins import load_catalogue
 from t4spp.training.optimizers import MuonWithAdamW, inner_matrices, make_optimizer
 
 SETTINGS = {"learning_rate": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1}
@@ -92,18 +93,11 @@ def test_the_state_of_one_optimizer_is_refused() -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_linear_layers_but_the_one_that_writes_go_to_muon(tied: bool) -> None:
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=11,
-            hidden_size=8,
-            intermediate_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            tie_word_embeddings=tied,
-        )
-    )
+def test_linear_layers_but_the_one_that_writes_go_to_muon(tied: bool, project: Path) -> None:
+    catalogue = load_catalogue(plugin_files=[project / "tests" / "support_backbone.py"])
+    backbone: Any = catalogue.build("backbone", "tiny-text", {"tied": tied})
+    backbone.load(())
+    model = backbone.model
     taken = inner_matrices(model)
     names = {name for name, parameter in model.named_parameters() if parameter in taken}
     kinds = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]

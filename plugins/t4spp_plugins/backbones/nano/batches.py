@@ -20,7 +20,7 @@ from t4spp.types import Box, Sample
 from t4spp_plugins.backbones.nano.dense import PATCH, SceneObject, dense_targets
 from t4spp_plugins.backbones.nano.guides import Guide
 from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
-from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, USER
+from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, FIRST_COORDINATE, USER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -166,7 +166,7 @@ def _ids(plan: TextPlan, question: str, answer: str, *, cut: bool) -> tuple[list
     prompt = [control(USER), *words, control(ASSISTANT)]
     ids = [*tokenizer(answer, add_special_tokens=False)["input_ids"], control(END)]
     if cut:
-        first = control("<|loc0|>")
+        first = tokenizer.vocab[FIRST_COORDINATE]
         located = [place for place, token in enumerate(ids) if first <= token < first + STEPS]
         if located:
             ids = ids[: located[3] + 1]

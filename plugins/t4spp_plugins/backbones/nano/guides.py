@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from t4spp.schemes.box_wise import STEPS
 from t4spp.schemes.brick_tokens import TOKEN
+from t4spp_plugins.backbones.nano.vocabulary import FIRST_COORDINATE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,7 +32,7 @@ class Guide:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, shape: tuple[int, int]) -> None:
         """Look the brick and coordinate tokens up; ``shape`` is (R, C)."""
-        self.first_step = int(tokenizer.convert_tokens_to_ids("<|loc0|>"))
+        self.first_step = tokenizer.vocab[FIRST_COORDINATE]
         self.shape = shape
         matches = ((index, TOKEN.fullmatch(name)) for name, index in tokenizer.vocab.items())
         self.lengths = {

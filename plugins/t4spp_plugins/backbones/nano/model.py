@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +14,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from t4spp.schemes.box_wise import edge_steps
+from t4spp.schemes.brick_tokens import TOKEN
 from t4spp_plugins.backbones.nano.vision import NanoVisionConfig
-from t4spp_plugins.backbones.nano.vocabulary import END, IMAGE, PAD
+from t4spp_plugins.backbones.nano.vocabulary import END, FIRST_COORDINATE, IMAGE, PAD
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +25,6 @@ IMAGE_SIZE = 128
 NUM_IMAGE_TOKENS = (IMAGE_SIZE // 8) ** 2
 WEIGHTS_FILE = "model.safetensors"
 
-_COORDINATE = re.compile(r"<\|loc(\d+)\|>")
 _ROW_SCALE = 0.02
 
 
@@ -97,9 +96,9 @@ def fill_token_rows(
     names = tokenizer.convert_ids_to_tokens(list(ids))
     with torch.no_grad():
         for index, name in zip(ids, names, strict=True):
-            match = _COORDINATE.fullmatch(name)
-            if match:
-                row = coordinate_rows([int(match[1])], embeddings.shape[1])[0]
+            match = TOKEN.fullmatch(name)
+            if match and match[1] == "loc" and match[2]:
+                row = coordinate_rows([int(match[2])], embeddings.shape[1])[0]
                 embeddings[index], head[index] = row, row
             else:
                 digest = sum(byte * 131**place for place, byte in enumerate(name.encode()))
@@ -123,7 +122,7 @@ def settle_coordinates(
         size: height and width of the training pictures, in pixels.
     """
     seen = sorted({step for near in range(size) for step in edge_steps(near, near + 1, size)})
-    first = tokenizer.convert_tokens_to_ids("<|loc0|>")
+    first = tokenizer.vocab[FIRST_COORDINATE]
     embeddings = model.get_input_embeddings().weight
     with torch.no_grad():
         for before, after in pairwise(seen):

@@ -39,7 +39,7 @@ from t4spp_plugins.backbones.nano.model import (
 from t4spp_plugins.backbones.nano.objective import Objective
 from t4spp_plugins.backbones.nano.optimiser import PairedOptimiser
 from t4spp_plugins.backbones.nano.stages import PretrainConfig, Stage
-from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
+from t4spp_plugins.backbones.nano.vocabulary import FIRST_COORDINATE, build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -64,7 +64,7 @@ class Pretraining:
         self.catalogue = catalogue
         scheme = catalogue.build("scheme", config.scheme["name"], config.scheme.get("params", {}))
         tokenizer = build_tokenizer(scheme.special_tokens)
-        first_step = tokenizer.vocab.get("<|loc0|>")
+        first_step = tokenizer.vocab.get(FIRST_COORDINATE)
         if not isinstance(scheme, BoxWise) or first_step is None:
             raise ConfigError(
                 f"nano is pretrained on a box-wise scheme with coordinate tokens, and "
