@@ -218,8 +218,7 @@ class BoxWise(Scheme):
             if box is None:
                 continue
             steps = box_steps(box, size)
-            within = box_pixels(steps, size).slices
-            cells = self._cells(mask[within], None if ignore is None else ignore[within])
+            cells = self.cells(mask, steps, ignore)
             if cells.any():
                 found.append(
                     (box.y0, box.x0, Written(label=target.label, steps=steps, cells=cells))
@@ -231,8 +230,16 @@ class BoxWise(Scheme):
             )
         return [written for _, _, written in sorted(found, key=lambda item: item[:2])]
 
-    def _cells(self, mask: BoolMask, ignore: BoolMask | None) -> BoolMask:
-        """bool[h, w] of the box to cells bool[R, C]."""
+    def cells(self, mask: BoolMask, steps: Steps, ignore: BoolMask | None = None) -> BoolMask:
+        """What the grid keeps of a mask inside any box, bool[R, C].
+
+        Args:
+            mask: bool[H, W].
+            steps: the box.
+            ignore: bool[H, W]; cells that it covers by half or more are empty.
+        """
+        within = box_pixels(steps, (mask.shape[0], mask.shape[1])).slices
+        mask, ignore = mask[within], None if ignore is None else ignore[within]
         cells: BoolMask
         if self.params.downsample == "majority":
             covered = coverage(mask, self.shape)

@@ -31,7 +31,7 @@ def test_a_guide_counts_written_cells_and_finds_both_ends_of_runs(
     names = ["<seg>", "<|loc0|>", "<|loc250|>", "<|loc500|>", "<|loc750|>"]
     names += ["<|bg16|>", "<|bg4|>", "<|fg8|>", "<|bg4|>", "<|fg16|>"]
     ids = tokenizer.convert_tokens_to_ids(names)
-    cursor, runs = Guide(tokenizer, (16, 16))(ids)
+    cursor, runs = Guide(tokenizer, (16, 16))(ids, ids)
     assert cursor.tolist() == [-1, -1, -1, -1, 0, 16, 20, 28, 32, -1]
     assert not runs[:4].any() and not runs[9].any()
     half_row = 0.5 / 32
@@ -46,7 +46,8 @@ def test_a_guide_starts_anew_with_each_region_and_ignores_cells_beyond_the_grid(
 ) -> None:
     box = [f"<|loc{step}|>" for step in (0, 0, 999, 999)]
     names = [*box, *["<|fg16|>"] * 17, *box, "<|fg3|>"]
-    cursor, _ = Guide(tokenizer, (16, 16))(tokenizer.convert_tokens_to_ids(names))
+    ids = tokenizer.convert_tokens_to_ids(names)
+    cursor, _ = Guide(tokenizer, (16, 16))(ids, ids)
     assert cursor.tolist() == [-1] * 3 + [16 * row for row in range(16)] + [-1] * 5 + [0, -1]
 
 

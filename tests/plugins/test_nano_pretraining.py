@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from t4spp.data.conversation import Conversation
 from t4spp.errors import ConfigError
-from t4spp.schemes.box_wise import BoxWise
+from t4spp.schemes.next_brick import NextBrick
 from t4spp.testing import build_scheme
 from t4spp.types import Box
 from t4spp_plugins.backbones.nano.backbone import NanoBackbone
@@ -30,6 +31,7 @@ from t4spp_plugins.backbones.nano.learner import (
 )
 from t4spp_plugins.backbones.nano.objective import Objective
 from t4spp_plugins.backbones.nano.pretrain import main
+from t4spp_plugins.backbones.nano.slips import Slips
 from t4spp_plugins.backbones.nano.stages import PretrainConfig, Stage
 from t4spp_recipes.synthetic.params import COLOURS, SHAPE_NAMES, RefShapesParams
 from t4spp_recipes.synthetic.refshapes import RefShapes
@@ -83,12 +85,18 @@ def batches_of(
 
 
 def batch_of(
-    nano: NanoBackbone, *, box_share: float = 0.0, more_scenes: int = 0
+    nano: NanoBackbone, *, box_share: float = 0.0, more_scenes: int = 0, slips: bool = False
 ) -> dict[str, Tensor]:
     scheme = build_scheme("next-brick")
-    assert isinstance(scheme, BoxWise)
+    assert isinstance(scheme, NextBrick)
     plan = TextPlan(
-        tokenizer=nano.tokenizer, scheme=scheme, prompts=4, fixed=0.5, box_share=box_share, seed=0
+        tokenizer=nano.tokenizer,
+        scheme=scheme,
+        prompts=4,
+        fixed=0.5,
+        box_share=box_share,
+        seed=0,
+        slips=Slips(scheme, nano.tokenizer, edges=0.5, bricks=0.2) if slips else None,
     )
     batches = batches_of(first=14, num_batches=1, scenes=2, more_scenes=more_scenes, plan=plan)
     (batch,) = batches
@@ -225,6 +233,30 @@ def test_more_scenes_stand_behind_those_with_text(nano: NanoBackbone) -> None:
         assert torch.equal(more[name], without[name])
 
 
+def test_slips_stand_in_the_text_and_what_should_stand_there_is_learnt(
+    nano: NanoBackbone,
+) -> None:
+    true, slipped = batch_of(nano), batch_of(nano, slips=True)
+    told = slipped["labels"] != -100
+    off = slipped["ids"] != slipped["labels"]
+    assert 0.05 < (off & told).sum() / told.sum() < 0.4
+    first = nano.tokenizer.convert_tokens_to_ids("<|loc0|>")
+
+    def coordinates(labels: Tensor) -> list[int]:
+        return labels[(labels >= first) & (labels < first + 1000)].tolist()
+
+    assert coordinates(slipped["labels"]) == coordinates(true["labels"])
+    assert torch.equal(slipped["point"], true["point"])
+    for row in range(len(told)):
+        cursor, runs = slipped["cursor"][row], slipped["runs"][row]
+        filled = cursor[cursor >= 0].tolist()
+        falls = [after for before, after in pairwise([256, *filled]) if after <= before]
+        assert falls == [0] * (true["cursor"][row] == 0).sum(), "each region's grid is filled once"
+        assert (runs[cursor >= 0][:, 2] > runs[cursor >= 0][:, 1]).all()
+    cut, both = batch_of(nano, box_share=1.0), batch_of(nano, box_share=1.0, slips=True)
+    assert torch.equal(cut["ids"], both["ids"]), "answers cut after the box have no slips"
+
+
 def test_batches_do_not_depend_on_the_number_of_workers() -> None:
     batches = batches_of(first=5, num_batches=5, scenes=1)
     alone = [batch["images"] for batch in batches]
@@ -314,6 +346,8 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
                 "reading_weight": 0.5,
                 "brick_weight": 3.0,
                 "more_scenes": 2,
+                "edge_slips": 0.5,
+                "brick_slips": 0.2,
             }
             if share
             else {}
@@ -377,6 +411,15 @@ def test_scenes_that_processes_cannot_share_are_refused() -> None:
         PretrainConfig.model_validate(
             {"num_processes": 2, "stages": [{"name": "vision", "steps": 1, "scenes": 15}]}
         )
+
+
+def test_slips_of_answers_with_row_marks_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    scheme = {"name": "next-brick", "params": {"row_marks": True}}
+    stages = [{"name": "text", "steps": 1, "brick_slips": 0.1}]
+    path.write_text(json.dumps({"scheme": scheme, "num_processes": 1, "stages": stages}))
+    with pytest.raises(ConfigError, match="next-brick without row_marks"):
+        main([str(path), "-o", str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize("scheme", ["semantic-brick", "image-rrle"])

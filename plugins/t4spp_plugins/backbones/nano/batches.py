@@ -16,10 +16,12 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.schemes.box_wise import STEPS, BoxWise
-from t4spp.types import Box, Sample
+from t4spp.seeds import seed_from
+from t4spp.types import BoolMask, Box, Sample
 from t4spp_plugins.backbones.nano.dense import PATCH, SceneObject, dense_targets
 from t4spp_plugins.backbones.nano.guides import Guide
 from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
+from t4spp_plugins.backbones.nano.slips import Slips
 from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, FIRST_COORDINATE, USER
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class TextPlan:
         fixed: share of conversations with the first template; the others vary.
         box_share: share of a scene's conversations, its first ones, whose answers are cut after the
             first region's four coordinates.
-        seed: of the wording.
+        seed: of the wording and the slips.
+        slips: rewrites the answers that are not cut, if any.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -65,6 +68,7 @@ class TextPlan:
     fixed: float
     box_share: float
     seed: int
+    slips: Slips | None = None
 
 
 class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
@@ -129,33 +133,43 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
             conversation = builder.build(sample, training=True)
             assert conversation is not None and conversation.answer is not None
             cut = index % plan.prompts < plan.box_share * plan.prompts
-            rows.append(_ids(plan, conversation.question, conversation.answer, cut=cut))
-            points.append(_point(sample))
-        longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+            masks = _masks(sample)
+            prompt, answer = _ids(plan, conversation.question, conversation.answer, cut=cut)
+            wanted = answer
+            if plan.slips is not None and not cut:
+                rng = np.random.default_rng(seed_from(plan.seed, "slips", index))
+                answer, wanted = plan.slips(answer, masks, rng)
+            rows.append((prompt, answer, wanted))
+            points.append(_point(masks))
+        longest = max(len(prompt) + len(answer) for prompt, answer, _ in rows)
         ids = torch.full((len(rows), longest), int(plan.tokenizer.pad_token_id))
         labels = torch.full_like(ids, -100)
         cursor = torch.full_like(ids, -1)
         runs = torch.zeros((*ids.shape, 3))
-        for place, (prompt, answer) in enumerate(rows):
+        for place, (prompt, answer, wanted) in enumerate(rows):
             length = len(prompt) + len(answer)
             ids[place, :length] = torch.tensor(prompt + answer)
-            labels[place, len(prompt) : length] = torch.tensor(answer)
-            filled, where = guide(prompt + answer)
+            labels[place, len(prompt) : length] = torch.tensor(wanted)
+            filled, where = guide(prompt + answer, prompt + wanted)
             cursor[place, :length] = torch.from_numpy(filled)
             runs[place, :length] = torch.from_numpy(where)
         point = torch.from_numpy(np.stack(points))
         return {"ids": ids, "labels": labels, "point": point, "cursor": cursor, "runs": runs}
 
 
-def _point(sample: Sample) -> npt.NDArray[np.float32]:
-    """Where the first region lies: float32[N], shares of its pixels by token; 0 without target."""
-    side = IMAGE_SIZE // PATCH
+def _masks(sample: Sample) -> list[BoolMask]:
+    """The masks that an answer writes, in its regions' order."""
     boxes = [(Box.of_mask(target.mask), target.mask) for target in sample.targets]
     placed = [((box.y0, box.x0), mask) for box, mask in boxes if box is not None]
-    if not placed:
+    return [mask for _, mask in sorted(placed, key=lambda item: item[0])]
+
+
+def _point(masks: Sequence[BoolMask]) -> npt.NDArray[np.float32]:
+    """Where the first region lies: float32[N], shares of its pixels by token; 0 without target."""
+    side = IMAGE_SIZE // PATCH
+    if not masks:
         return np.zeros(side * side, dtype=np.float32)
-    mask = min(placed, key=lambda item: item[0])[1]
-    counts = mask.reshape(side, PATCH, side, PATCH).sum(axis=(1, 3)).astype(np.float32)
+    counts = masks[0].reshape(side, PATCH, side, PATCH).sum(axis=(1, 3)).astype(np.float32)
     return (counts / counts.sum()).reshape(side * side)
 
 

@@ -34,15 +34,16 @@ class Guide:
         """Look the brick and coordinate tokens up; ``shape`` is (R, C)."""
         self.first_step = tokenizer.vocab[FIRST_COORDINATE]
         self.shape = shape
-        matches = ((index, TOKEN.fullmatch(name)) for name, index in tokenizer.vocab.items())
-        self.lengths = {
-            index: int(match[2])
-            for index, match in matches
-            if match and match[1] in ("bg", "fg") and match[2]
-        }
+        self.lengths = {index: length for (_, length), index in brick_ids(tokenizer).items()}
 
-    def __call__(self, ids: Sequence[int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def __call__(
+        self, ids: Sequence[int], wanted: Sequence[int]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Both guides of one conversation.
+
+        Args:
+            ids: its tokens.
+            wanted: what should stand there; where a brick stands, a brick.
 
         Returns:
             ``cursor`` int64[T]: cells of the region's grid written so far, where the next token
@@ -68,10 +69,20 @@ class Guide:
             runs[place - 1] = (
                 y0 + (row + 0.5) / rows * (y1 - y0),
                 x0 + column / columns * (x1 - x0),
-                x0 + (column + length) / columns * (x1 - x0),
+                x0 + (column + self.lengths[wanted[place]]) / columns * (x1 - x0),
             )
             written += length
         return cursor, runs
+
+
+def brick_ids(tokenizer: PreTrainedTokenizerBase) -> dict[tuple[bool, int], int]:
+    """The bricks' token ids by value and length in cells."""
+    matches = ((index, TOKEN.fullmatch(name)) for name, index in tokenizer.vocab.items())
+    return {
+        (match[1] == "fg", int(match[2])): index
+        for index, match in matches
+        if match and match[1] in ("bg", "fg") and match[2]
+    }
 
 
 def read_out(width: int, outputs: int) -> nn.Linear:

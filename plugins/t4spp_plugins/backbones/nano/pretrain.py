@@ -27,6 +27,7 @@ from t4spp.errors import ConfigError
 from t4spp.plugins import load_catalogue
 from t4spp.schemes.base import SEG_OPEN
 from t4spp.schemes.box_wise import BoxWise
+from t4spp.schemes.next_brick import NextBrick
 from t4spp_plugins.backbones.nano.batches import SceneBatches, SceneSplit, TextPlan
 from t4spp_plugins.backbones.nano.dense import DenseHeads
 from t4spp_plugins.backbones.nano.learner import Learner
@@ -38,6 +39,7 @@ from t4spp_plugins.backbones.nano.model import (
 )
 from t4spp_plugins.backbones.nano.objective import Objective
 from t4spp_plugins.backbones.nano.optimiser import PairedOptimiser
+from t4spp_plugins.backbones.nano.slips import Slips
 from t4spp_plugins.backbones.nano.stages import PretrainConfig, Stage
 from t4spp_plugins.backbones.nano.vocabulary import FIRST_COORDINATE, build_tokenizer
 
@@ -121,6 +123,7 @@ class Pretraining:
                 fixed=self.config.fixed,
                 box_share=stage.box_share,
                 seed=self.config.seed,
+                slips=self.slips(stage) if name == "train" else None,
             )
         return SceneBatches(
             self.split(name, stage.prompts),
@@ -132,6 +135,22 @@ class Pretraining:
             shapes=self.shapes,
             plan=plan,
         )
+
+    def slips(self, stage: Stage) -> Slips | None:
+        """What makes a stage's slips; held-out answers have none.
+
+        Raises:
+            ConfigError: the scheme's answers cannot be written with slips.
+        """
+        if stage.edge_slips == stage.brick_slips == 0:
+            return None
+        if not isinstance(self.scheme, NextBrick) or self.scheme.row_mark is not None:
+            raise ConfigError(
+                "edge_slips and brick_slips rewrite answers of next-brick without row_marks; the "
+                f"scheme is {self.scheme.name!r} with {self.scheme.params}. Leave them at 0, or "
+                "use that."
+            )
+        return Slips(self.scheme, self.tokenizer, edges=stage.edge_slips, bricks=stage.brick_slips)
 
     def run(self, stage: Stage, first_scene: int) -> None:
         """One stage, from scene number ``first_scene`` on."""

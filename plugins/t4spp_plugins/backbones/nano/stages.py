@@ -23,6 +23,10 @@ class Stage(BaseModel):
     """Conversations a scene."""
     box_share: float = Field(0.0, ge=0, le=1)
     """Share of a scene's conversations whose answers are cut after the first box."""
+    edge_slips: float = Field(0.0, ge=0, le=1)
+    """Share of a box's edges that stand in the text a pixel or more off; the bricks follow suit."""
+    brick_slips: float = Field(0.0, ge=0, le=1)
+    """Share of bricks that stand in the text a cell too short or too long."""
     learning_rate: float = Field(2e-3, gt=0)
     tower_rate: float = Field(1.0, ge=0, le=1)
     """Learning rate of the vision tower, as a share of the stage's."""
