@@ -103,6 +103,8 @@ class Backbone(ABC):
     """None for a backbone that answers by itself (``answer``) and cannot be trained."""
     tokenizer: PreTrainedTokenizerBase | None = None
     native_box_format: str | None = None
+    packs: ClassVar[bool] = False
+    """Whether ``collate_packs`` is there."""
 
     @abstractmethod
     def load(self, scheme_tokens: Sequence[str]) -> None:
@@ -129,6 +131,16 @@ class Backbone(ABC):
         ``too_long``; it is never cut.
         """
         raise TypeError(f"{type(self).__name__} has no model to collate for")
+
+    def collate_packs(
+        self, packs: Sequence[Sequence[Conversation]], *, max_length: int | None = None
+    ) -> ModelInputs:
+        """Batch conversations to train on, those about one picture in one sequence behind it.
+
+        The conversations of a pack do not see each other: losses and gradients are those of
+        separate sequences. ``max_length`` holds for each conversation, as in ``collate``.
+        """
+        raise TypeError(f"{type(self).__name__} collates every conversation apart")
 
     def lora_targets(self) -> list[str] | str:
         """Names, or one regular expression, of the linear layers that LoRA adapts."""

@@ -67,6 +67,8 @@ class DataConfig(ConfigModel):
     """`fixed` asks every question in the first wording, `varied` draws one by seed and sample."""
     max_length: int = Field(default=2048, ge=16)
     """Tokens of a whole conversation, image tokens counted; longer ones are counted, not cut."""
+    companions: int = Field(default=0, ge=0)
+    """Further prompts about its picture that are learnt with each sample, in one sequence."""
     augment: AugmentConfig = AugmentConfig()
     """Changes to training pictures."""
 

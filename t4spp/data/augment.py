@@ -41,32 +41,16 @@ class Augmenter:
         """Keep what decides the draws."""
         self.config, self.seed = config, seed
 
-    def __call__(self, sample: Sample, epoch: int) -> Sample:
-        """The sample as this epoch sees it; its picture is read only when it is asked for.
+    def draw(self, sample: Sample, epoch: int) -> Change:
+        """What this epoch does to the sample's picture.
 
         A crop that would leave nothing of any target is not taken, and a sample that speaks of
-        left or right is not mirrored. A target that lies outside the crop is no longer one.
+        left or right is not mirrored.
         """
         change = self._draw(sample, epoch)
         if not _keeps_something(sample, change):
             change = replace(change, window=(0, 0, *sample.size))
-        y0, x0, y1, x1 = change.window
-        targets = tuple(
-            Target(label=target.label, mask=_cut(target.mask, change)) for target in sample.targets
-        )
-        load = sample.load_image
-
-        def load_image() -> Image:
-            return _recolour(_cut(sample.image, change), change.factors)
-
-        return replace(
-            sample,
-            size=(y1 - y0, x1 - x0),
-            targets=tuple(target for target in targets if target.mask.any()),
-            load_image=None if load is None else load_image,
-            ignore=None if sample.ignore is None else _cut(sample.ignore, change),
-            geo=None,
-        )
+        return change
 
     def _draw(self, sample: Sample, epoch: int) -> Change:
         config = self.config
@@ -80,9 +64,42 @@ class Augmenter:
         brightness, contrast, saturation = (float(f) for f in rng.uniform(low, high, size=3))
         return Change(
             window=(y0, x0, y0 + height, x0 + width),
-            mirror=mirror and not any(map(_SIDES.search, (sample.prompt, *sample.labels))),
+            mirror=mirror and not _speaks_of_sides(sample),
             factors=(brightness, contrast, saturation),
         )
+
+
+def apply(change: Change, sample: Sample) -> Sample:
+    """The changed sample; its picture is read only when it is asked for.
+
+    A target that lies outside the crop is no longer one.
+    """
+    y0, x0, y1, x1 = change.window
+    targets = tuple(
+        Target(label=target.label, mask=_cut(target.mask, change)) for target in sample.targets
+    )
+    load = sample.load_image
+
+    def load_image() -> Image:
+        return _recolour(_cut(sample.image, change), change.factors)
+
+    return replace(
+        sample,
+        size=(y1 - y0, x1 - x0),
+        targets=tuple(target for target in targets if target.mask.any()),
+        load_image=None if load is None else load_image,
+        ignore=None if sample.ignore is None else _cut(sample.ignore, change),
+        geo=None,
+    )
+
+
+def suits(change: Change, sample: Sample) -> bool:
+    """Whether a change that was drawn for another prompt about the picture does for this one."""
+    return _keeps_something(sample, change) and not (change.mirror and _speaks_of_sides(sample))
+
+
+def _speaks_of_sides(sample: Sample) -> bool:
+    return any(map(_SIDES.search, (sample.prompt, *sample.labels)))
 
 
 def _keeps_something(sample: Sample, change: Change) -> bool:

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from t4spp.components import Backbone, ModelInputs
-from t4spp.data.augment import Augmenter
+from t4spp.data.augment import Augmenter, apply, suits
+from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
-from t4spp.data.order import GlobalOrder, split_share
+from t4spp.data.order import Draw, GlobalOrder, split_share
 from t4spp.errors import RunError, T4sppError
+from t4spp.seeds import seed_from
 from t4spp.training.processes import seed_everything
 from t4spp.types import Sample
 
@@ -32,7 +36,7 @@ class StepBatch:
     Attributes:
         micro_batches: one a forward pass; None where nothing fits or can be written.
         num_answer_tokens: answer tokens in all of them.
-        num_samples: samples in all of them.
+        num_samples: samples in all of them, companions among them.
         too_long: ids that did not fit the length limit.
         unwritable: (id, reason) that the scheme refused.
         error: what a dataset or a backbone raised; the trainer raises it.
@@ -63,6 +67,7 @@ class StepBatches:
         num_micro_batches: int,
         max_length: int,
         num_steps: int,
+        companions: int = 0,
     ) -> None:
         """Keep the parts; see the attributes of the trainer."""
         self.samples = samples
@@ -76,6 +81,7 @@ class StepBatches:
         self.num_micro_batches = num_micro_batches
         self.max_length = max_length
         self.num_steps = num_steps
+        self.companions = companions
 
     def __len__(self) -> int:
         """Optimiser steps."""
@@ -98,7 +104,7 @@ class StepBatches:
         num_tried = min(len(self.samples), NUM_PROBED)
         too_long = 0
         for index in range(num_tried):
-            inputs = self._collate([(index, 0)])
+            inputs = self._collate([Draw(index=index, epoch=0)], StepBatch())
             if inputs is not None and count_answer_tokens(inputs) > 0:
                 self.builder.drain_unwritable()
                 return inputs
@@ -116,29 +122,66 @@ class StepBatches:
         batch = StepBatch()
         share = self.order.share(step, self.rank, self.num_processes)
         for draws in split_share(share, self.micro_batch_size, self.num_micro_batches):
-            inputs = self._collate([(draw.index, draw.epoch) for draw in draws])
+            inputs = self._collate(draws, batch)
             tokens = 0 if inputs is None else count_answer_tokens(inputs)
-            if inputs is not None:
-                batch.too_long += inputs.too_long
             batch.micro_batches.append(inputs if tokens else None)
             batch.num_answer_tokens += tokens
         batch.unwritable = self.builder.drain_unwritable()
-        batch.num_samples = len(share) - len(batch.too_long) - len(batch.unwritable)
+        batch.num_samples -= len(batch.too_long)
         return batch
 
-    def _sample(self, index: int, epoch: int) -> Sample:
-        sample = self.samples[index]
-        return sample if self.augmenter is None else self.augmenter(sample, epoch)
-
-    def _collate(self, draws: Sequence[tuple[int, int]]) -> ModelInputs | None:
-        written = (
-            self.builder.build(self._sample(index, epoch), training=True, epoch=epoch)
-            for index, epoch in draws
-        )
-        conversations = [conversation for conversation in written if conversation is not None]
-        if not conversations:
+    def _collate(self, draws: Sequence[Draw], batch: StepBatch) -> ModelInputs | None:
+        """A micro batch; counts its samples, those too long among them, into ``batch``."""
+        packs = [
+            [
+                conversation
+                for sample in self._pack(draw)
+                if (conversation := self._conversation(sample, draw.epoch)) is not None
+            ]
+            for draw in draws
+        ]
+        packs = [pack for pack in packs if pack]
+        if not packs:
             return None
-        return self.backbone.collate(conversations, training=True, max_length=self.max_length)
+        batch.num_samples += sum(map(len, packs))
+        if self.companions:
+            inputs = self.backbone.collate_packs(packs, max_length=self.max_length)
+        else:
+            conversations = [conversation for pack in packs for conversation in pack]
+            inputs = self.backbone.collate(conversations, training=True, max_length=self.max_length)
+        batch.too_long += inputs.too_long
+        return inputs
+
+    def _conversation(self, sample: Sample, epoch: int) -> Conversation | None:
+        return self.builder.build(sample, training=True, epoch=epoch)
+
+    def _pack(self, draw: Draw) -> list[Sample]:
+        """A sample as its epoch sees it, and companions: other prompts about its picture.
+
+        They are looked for among the sample's neighbours, since recipes list the prompts about a
+        picture one after another, and undergo the change that was drawn for the sample. Those
+        whose targets it cuts away, or whose words it belies, are none.
+        """
+        lead = self.samples[draw.index]
+        change = None if self.augmenter is None else self.augmenter.draw(lead, draw.epoch)
+        pack = [lead]
+        for index in self._neighbours(draw):
+            if len(pack) > self.companions:
+                break
+            other = self.samples[index]
+            if other.image_id == lead.image_id and (change is None or suits(change, other)):
+                pack.append(other)
+        return pack if change is None else [apply(change, sample) for sample in pack]
+
+    def _neighbours(self, draw: Draw) -> list[int]:
+        """Indices near a sample's, in an order of the seed, the sample and the epoch."""
+        first = max(draw.index - self.companions, 0)
+        last = min(draw.index + self.companions, len(self.samples) - 1)
+        near = [index for index in range(first, last + 1) if index != draw.index]
+        rng = np.random.default_rng(
+            seed_from(self.order.seed, "companions", draw.index, draw.epoch)
+        )
+        return [near[place] for place in rng.permutation(len(near))]
 
 
 def count_answer_tokens(inputs: ModelInputs) -> int:

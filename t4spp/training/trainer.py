@@ -87,6 +87,11 @@ class Trainer:
             )
         self.backbone: Backbone = backbone or self._load_backbone(catalogue)
         require_model(self.backbone)
+        if config.data.companions and not self.backbone.packs:
+            raise ConfigError(
+                f"data.companions={config.data.companions}: the backbone {config.backbone.name!r} "
+                "cannot learn several conversations behind one picture. Set data.companions=0."
+            )
         self.backbone_fingerprint = self.backbone.fingerprint()
         self.builder = ConversationBuilder(self.scheme, config.data.templates, config.seed)
         self._prepared: tuple[StepBatches, ModelInputs, Learner] | None = None
@@ -192,6 +197,7 @@ class Trainer:
             num_micro_batches=self._num_micro(num_processes),
             max_length=data.max_length,
             num_steps=training.steps,
+            companions=data.companions,
         )
 
     def _check_sharding(self) -> None:

@@ -19,6 +19,7 @@ from t4spp.decoding.engine import EngineBatch, GenerationSettings, plain_engine
 from t4spp.errors import BackboneError
 from t4spp.plugins import load_catalogue
 from t4spp.testing import build_scheme, check_tokenizer
+from t4spp.training.batches import answer_loss, count_answer_tokens
 from t4spp_plugins.backbones.nano.backbone import SHIPPED, NanoBackbone, to_pixels
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.nano.model import (
@@ -334,6 +335,50 @@ def test_image_tokens_count_in_max_length_and_nothing_is_cut(
     assert less.tensors["input_ids"].shape == (1, whole[0])
     assert collate(whole[0] - 1).too_long == ("short", "long")
     assert collate(NUM_IMAGE).tensors == {}
+
+
+def summed_loss(nano: NanoBackbone, inputs: ModelInputs) -> torch.Tensor:
+    tensors = dict(inputs.tensors)
+    labels = tensors.pop("labels")
+    return answer_loss(nano.model(**tensors, use_cache=False).logits, labels)
+
+
+def test_a_pack_learns_what_its_conversations_learn_apart(nano_weights: Path) -> None:
+    nano = loaded(nano_weights, build_scheme("next-brick").special_tokens)
+    short = "Here it is.\n<seg>others</seg>"
+    packs = [
+        [talk(name="a"), talk("Segment the small cat.", short, name="b"), talk(name="c")],
+        [talk("Segment it.", seed=1, name="d")],
+    ]
+    packed = nano.collate_packs(packs)
+    apart = nano.collate([each for pack in packs for each in pack], training=True)
+    assert packed.tensors["pixel_values"].shape[0] == 2 < apart.tensors["pixel_values"].shape[0]
+    assert packed.num_answer_tokens == apart.num_answer_tokens
+    assert count_answer_tokens(packed) == count_answer_tokens(apart) == packed.num_answer_tokens
+    gradients = []
+    for inputs in (packed, apart):
+        nano.model.zero_grad()
+        loss = summed_loss(nano, inputs)
+        loss.backward()
+        gradients.append({n: p.grad.clone() for n, p in nano.model.named_parameters()})
+        if inputs is packed:
+            expected = loss.detach()
+    torch.testing.assert_close(loss.detach(), expected, rtol=1e-5, atol=0)
+    assert loss > 1
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-3)
+    assert all(gradient.isfinite().all() for gradient in gradients[0].values())
+
+
+def test_conversations_of_a_pack_that_are_too_long_are_left_out_and_named(
+    nano: NanoBackbone,
+) -> None:
+    short, long = talk(name="short"), talk("Segment the dog on the far left.", name="long")
+    length = nano.collate([short], training=True).tensors["input_ids"].shape[1]
+    inputs = nano.collate_packs([[long, short], [long]], max_length=length)
+    assert inputs.too_long == ("long", "long")
+    assert inputs.tensors["input_ids"].shape == (1, length)
+    assert nano.collate_packs([[long]], max_length=length).tensors == {}
 
 
 def test_pictures_of_any_size_make_one_batch(nano: NanoBackbone) -> None:

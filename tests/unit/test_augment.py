@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t4spp.config import AugmentConfig
-from t4spp.data.augment import Augmenter
+from t4spp.data.augment import Augmenter, apply, suits
 from t4spp.types import GeoRef, Sample, Target
 
 HEIGHT, WIDTH = 12, 20
@@ -36,8 +37,9 @@ def sample_of(prompt: str = "tree", **changes: Any) -> Sample:
     return replace(sample, **changes)
 
 
-def augmenter(seed: int = 0, **settings: float) -> Augmenter:
-    return Augmenter(AugmentConfig(**settings), seed)
+def augmenter(seed: int = 0, **settings: float) -> Callable[[Sample, int], Sample]:
+    drawn = Augmenter(AugmentConfig(**settings), seed)
+    return lambda sample, epoch: apply(drawn.draw(sample, epoch), sample)
 
 
 @given(st.integers(0, 2**31), st.integers(0, 50), st.floats(0.05, 1), st.floats(0, 1))
@@ -120,3 +122,16 @@ def test_the_picture_is_read_only_when_asked_for() -> None:
 
     assert augmenter(mirror=1.0)(sample_of(load_image=fail), 0).size == (HEIGHT, WIDTH)
     assert augmenter(mirror=1.0)(sample_of(load_image=None), 0).load_image is None
+
+
+def test_a_change_suits_prompts_that_it_neither_empties_nor_belies() -> None:
+    corner = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    corner[0, 0] = True
+    drawn = Augmenter(AugmentConfig(min_crop=0.3, mirror=1.0), 0)
+    changes = [drawn.draw(sample_of(id=str(number)), 0) for number in range(40)]
+    emptied = [change for change in changes if change.window[:2] != (0, 0)]
+    assert 0 < len(emptied) < len(changes)
+    lost = sample_of(targets=(Target(label="dot", mask=corner),))
+    assert [suits(change, lost) for change in changes] == [c not in emptied for c in changes]
+    assert all(suits(change, sample_of(targets=())) for change in changes)
+    assert not any(suits(change, sample_of("the left tree")) for change in changes)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -50,12 +51,27 @@ def to_pixels(image: Image) -> torch.Tensor:
     return torch.from_numpy(image.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Token ids of one conversation, without the picture's."""
+
+    prompt: list[int]
+    answer: list[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens, the picture's counted."""
+        return NUM_IMAGE_TOKENS + len(self.prompt) + len(self.answer)
+
+
 class NanoBackbone(Backbone):
     """A few million parameters, its own tokenizer, weights trained on generated scenes only.
 
     A conversation is ``{image tokens}<|user|>{question}<|assistant|>{answer}<|end|>``. A picture
     of any size is seen as 128 x 128 pixels, 256 tokens.
     """
+
+    packs: ClassVar[bool] = True
 
     def __init__(self, params: NanoConfig) -> None:
         """Keep the parameters; nothing is read yet."""
@@ -176,46 +192,108 @@ class NanoBackbone(Backbone):
             BackboneError: ``load`` has not been called.
             ValueError: a conversation to train on has no answer.
         """
-        tokenizer = self.tokenizer
-        if tokenizer is None:
-            raise BackboneError("nano: collate() before load(); call load(scheme.special_tokens).")
-        control = tokenizer.convert_tokens_to_ids([IMAGE, USER, ASSISTANT, END])
-        assert isinstance(control, list)
-        image, user, assistant, end = control
-        head = [image] * NUM_IMAGE_TOKENS + [user]
-        rows: list[tuple[list[int], list[int]]] = []
-        pictures: list[torch.Tensor] = []
+        rows = []
         too_long: list[str] = []
         for conversation in conversations:
-            question = text_ids(tokenizer, conversation.question)
-            prompt = [*head, *question, assistant]
-            answer: list[int] = []
-            if training:
-                if conversation.answer is None:
-                    raise ValueError(f"conversation {conversation.id!r} has no answer to train on")
-                answer = [*text_ids(tokenizer, conversation.answer), end]
-            if max_length is not None and len(prompt) + len(answer) > max_length:
+            turn = self._turn(conversation, training=training)
+            if max_length is not None and turn.length > max_length:
                 too_long.append(conversation.id)
-                continue
-            rows.append((prompt, answer))
-            pictures.append(to_pixels(conversation.load_image()))
+            else:
+                rows.append((turn, to_pixels(conversation.load_image())))
         if not rows:
             return ModelInputs(tensors={}, too_long=tuple(too_long))
-        longest = max(len(prompt) + len(answer) for prompt, answer in rows)
-        ids = torch.full((len(rows), longest), int(tokenizer.pad_token_id), dtype=torch.int64)
+        longest = max(turn.length for turn, _ in rows)
+        ids, labels = self._blank(len(rows), longest)
         mask = torch.zeros_like(ids)
-        labels = torch.full_like(ids, -100)
-        for place, (prompt, answer) in enumerate(rows):
-            whole = torch.tensor(prompt + answer)
-            span = slice(0, len(whole)) if training else slice(longest - len(whole), longest)
-            ids[place, span] = whole
+        for place, (turn, _) in enumerate(rows):
+            span = slice(0, turn.length) if training else slice(longest - turn.length, longest)
+            ids[place, span] = torch.tensor(self._picture() + turn.prompt + turn.answer)
             mask[place, span] = 1
-            labels[place, len(prompt) : len(whole)] = whole[len(prompt) :]
-        tensors = {"input_ids": ids, "attention_mask": mask, "pixel_values": torch.stack(pictures)}
+            labels[place, turn.length - len(turn.answer) : turn.length] = torch.tensor(turn.answer)
+        pixels = torch.stack([picture for _, picture in rows])
+        tensors = {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
         if training:
             tensors["labels"] = labels
         return ModelInputs(
             tensors=tensors,
-            num_answer_tokens=sum(len(answer) for _, answer in rows),
+            num_answer_tokens=sum(len(turn.answer) for turn, _ in rows),
             too_long=tuple(too_long),
         )
+
+    def collate_packs(
+        self, packs: Sequence[Sequence[Conversation]], *, max_length: int | None = None
+    ) -> ModelInputs:
+        """Batch packs; see :class:`Backbone`.
+
+        A four-dimensional attention mask bool[B, 1, L, L] keeps the conversations apart, and the
+        positions of each start behind the picture's.
+
+        Raises:
+            BackboneError: ``load`` has not been called.
+            ValueError: a conversation has no answer.
+        """
+        rows: list[list[Turn]] = []
+        pictures: list[torch.Tensor] = []
+        too_long: list[str] = []
+        for pack in packs:
+            turns = [(self._turn(each, training=True), each.id) for each in pack]
+            fitting = [t for t, _ in turns if max_length is None or t.length <= max_length]
+            too_long += [i for t, i in turns if max_length is not None and t.length > max_length]
+            if fitting:
+                rows.append(fitting)
+                pictures.append(to_pixels(pack[0].load_image()))
+        if not rows:
+            return ModelInputs(tensors={}, too_long=tuple(too_long))
+        lengths = [sum(t.length - NUM_IMAGE_TOKENS for t in turns) for turns in rows]
+        ids, labels = self._blank(len(rows), NUM_IMAGE_TOKENS + max(lengths))
+        places = torch.zeros_like(ids)
+        whose = torch.full_like(ids, -1)
+        ids[:, :NUM_IMAGE_TOKENS] = torch.tensor(self._picture())
+        places[:, :NUM_IMAGE_TOKENS] = torch.arange(NUM_IMAGE_TOKENS)
+        whose[:, :NUM_IMAGE_TOKENS] = 0
+        for place, turns in enumerate(rows):
+            start = NUM_IMAGE_TOKENS
+            for number, turn in enumerate(turns, start=1):
+                stop = start + turn.length - NUM_IMAGE_TOKENS
+                ids[place, start:stop] = torch.tensor(turn.prompt + turn.answer)
+                labels[place, stop - len(turn.answer) : stop] = torch.tensor(turn.answer)
+                places[place, start:stop] = torch.arange(NUM_IMAGE_TOKENS, turn.length)
+                whose[place, start:stop] = number
+                start = stop
+        seen = (whose[:, None, :] == 0) | (whose[:, None, :] == whose[:, :, None])
+        tensors = {
+            "input_ids": ids,
+            "attention_mask": seen.tril()[:, None],
+            "position_ids": places,
+            "pixel_values": torch.stack(pictures),
+            "labels": labels,
+        }
+        return ModelInputs(
+            tensors=tensors,
+            num_answer_tokens=sum(len(turn.answer) for turns in rows for turn in turns),
+            too_long=tuple(too_long),
+        )
+
+    def _turn(self, conversation: Conversation, *, training: bool) -> Turn:
+        tokenizer = self._loaded_tokenizer()
+        user, assistant, end = tokenizer.convert_tokens_to_ids([USER, ASSISTANT, END])
+        prompt = [user, *text_ids(tokenizer, conversation.question), assistant]
+        if not training:
+            return Turn(prompt=prompt, answer=[])
+        if conversation.answer is None:
+            raise ValueError(f"conversation {conversation.id!r} has no answer to train on")
+        return Turn(prompt=prompt, answer=[*text_ids(tokenizer, conversation.answer), end])
+
+    def _picture(self) -> list[int]:
+        return [self._loaded_tokenizer().convert_tokens_to_ids(IMAGE)] * NUM_IMAGE_TOKENS
+
+    def _blank(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids of padding and labels of nothing, int64[rows, length]."""
+        padding = int(self._loaded_tokenizer().pad_token_id)
+        ids = torch.full((rows, length), padding, dtype=torch.int64)
+        return ids, torch.full_like(ids, -100)
+
+    def _loaded_tokenizer(self) -> Any:
+        if self.tokenizer is None:
+            raise BackboneError("nano: collate() before load(); call load(scheme.special_tokens).")
+        return self.tokenizer
