@@ -85,15 +85,18 @@ class ModelInputs:
 
     Attributes:
         tensors: keyword arguments of the model's ``forward`` (``input_ids`` int64[B, L],
-            ``attention_mask``, ``pixel_values``, and ``labels`` int64[B, L] with -100 outside
+            ``attention_mask``, of packs bool[B, 1, L, L] and with ``position_ids``,
+            ``pixel_values``, and ``labels`` int64[B, L] with -100 outside
             answers when training).
         num_answer_tokens: answer tokens in ``labels`` over the batch; 0 for generation.
         too_long: ids of conversations that did not fit ``max_length`` and are not in the batch.
+        unpacked: ids of companions that would have made their sequence longer than that.
     """
 
     tensors: dict[str, torch.Tensor]
     num_answer_tokens: int = 0
     too_long: tuple[str, ...] = ()
+    unpacked: tuple[str, ...] = ()
 
 
 class Backbone(ABC):
@@ -138,7 +141,8 @@ class Backbone(ABC):
         """Batch conversations to train on, those about one picture in one sequence behind it.
 
         The conversations of a pack do not see each other: losses and gradients are those of
-        separate sequences. ``max_length`` holds for each conversation, as in ``collate``.
+        separate sequences, dropout apart. A pack's first conversation goes to ``too_long`` as in
+        ``collate``; others that do not fit into ``max_length`` behind it go to ``unpacked``.
         """
         raise TypeError(f"{type(self).__name__} collates every conversation apart")
 

@@ -94,9 +94,9 @@ class TrainingConfig(ConfigModel):
     steps: int = Field(default=0, ge=0)
     """Optimiser steps."""
     batch_size: int = Field(default=128, ge=1)
-    """Conversations an optimiser step, over all processes."""
+    """Conversations, or with companions sequences, an optimiser step, over all processes."""
     micro_batch_size: int | None = Field(default=None, ge=1)
-    """Conversations a forward pass on one process; null: what the process gets, in one pass."""
+    """As many of them a forward pass on one process; null: what the process gets, in one pass."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """`muon`: Muon for the linear layers' weights, AdamW for the rest; mode `full` only."""
     learning_rate: float = Field(default=2e-4, gt=0)

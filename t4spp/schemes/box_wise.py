@@ -249,7 +249,7 @@ class BoxWise(Scheme):
             cells = sample(mask, self.shape).astype(np.bool_)
         if ignore is not None and ignore.any():
             cells &= coverage(ignore, self.shape) * 2 <= mask.size
-        if self.params.keep_small and not cells.any():
+        if self.params.keep_small and mask.any() and not cells.any():
             covered = coverage(mask, self.shape) if covered is None else covered
             cells.flat[int(np.argmax(covered))] = True
         return cells

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,8 @@ IGNORED = -100
 """The label of a position that bears no loss."""
 
 NUM_PROBED = 256
-"""Samples that are tried before a run is refused because none of them can be trained on."""
+"""Samples that are tried before a run is refused because none of them can be trained on, and the
+farthest that companions are looked for."""
 
 
 @dataclass(kw_only=True)
@@ -96,7 +98,7 @@ class StepBatches:
             return StepBatch(error=error)
 
     def first_usable(self) -> ModelInputs:
-        """A batch of one conversation that can be trained on.
+        """A batch of one sample, with its companions, that can be trained on.
 
         Raises:
             RunError: none of the first samples can.
@@ -113,7 +115,8 @@ class StepBatches:
         reason = f" The first reason: {unwritable[0][1]}" if unwritable else ""
         raise RunError(
             f"none of the first {num_tried} training samples can be trained on: {too_long} are "
-            f"longer than data.max_length={self.max_length} tokens, {len(unwritable)} cannot be "
+            f"longer than data.max_length={self.max_length} tokens, "
+            f"{len({name for name, _ in unwritable})} cannot be "
             f"written by the scheme.{reason} Raise data.max_length, or choose another scheme, a "
             "coarser grid or another recipe."
         )
@@ -127,7 +130,6 @@ class StepBatches:
             batch.micro_batches.append(inputs if tokens else None)
             batch.num_answer_tokens += tokens
         batch.unwritable = self.builder.drain_unwritable()
-        batch.num_samples -= len(batch.too_long)
         return batch
 
     def _collate(self, draws: Sequence[Draw], batch: StepBatch) -> ModelInputs | None:
@@ -150,6 +152,7 @@ class StepBatches:
             conversations = [conversation for pack in packs for conversation in pack]
             inputs = self.backbone.collate(conversations, training=True, max_length=self.max_length)
         batch.too_long += inputs.too_long
+        batch.num_samples -= len(inputs.too_long) + len(inputs.unpacked)
         return inputs
 
     def _conversation(self, sample: Sample, epoch: int) -> Conversation | None:
@@ -158,30 +161,35 @@ class StepBatches:
     def _pack(self, draw: Draw) -> list[Sample]:
         """A sample as its epoch sees it, and companions: other prompts about its picture.
 
-        They are looked for among the sample's neighbours, since recipes list the prompts about a
-        picture one after another, and undergo the change that was drawn for the sample. Those
-        whose targets it cuts away, or whose words it belies, are none.
+        Companions are drawn by seed, sample and epoch from all prompts about the picture, which
+        recipes list one after another; a picture without ``image_id`` is its sample's alone. They
+        undergo the change that was drawn for the sample: those whose targets it cuts away, or
+        whose words it belies, stay away.
         """
         lead = self.samples[draw.index]
         change = None if self.augmenter is None else self.augmenter.draw(lead, draw.epoch)
         pack = [lead]
-        for index in self._neighbours(draw):
-            if len(pack) > self.companions:
-                break
-            other = self.samples[index]
-            if other.image_id == lead.image_id and (change is None or suits(change, other)):
-                pack.append(other)
+        if self.companions and lead.image_id:
+            others = [*self._others(draw.index, -1), *self._others(draw.index, 1)]
+            rng = np.random.default_rng(
+                seed_from(self.order.seed, "companions", draw.index, draw.epoch)
+            )
+            drawn = (others[place] for place in rng.permutation(len(others)))
+            fit = (other for other in drawn if change is None or suits(change, other))
+            pack += islice(fit, self.companions)
         return pack if change is None else [apply(change, sample) for sample in pack]
 
-    def _neighbours(self, draw: Draw) -> list[int]:
-        """Indices near a sample's, in an order of the seed, the sample and the epoch."""
-        first = max(draw.index - self.companions, 0)
-        last = min(draw.index + self.companions, len(self.samples) - 1)
-        near = [index for index in range(first, last + 1) if index != draw.index]
-        rng = np.random.default_rng(
-            seed_from(self.order.seed, "companions", draw.index, draw.epoch)
-        )
-        return [near[place] for place in rng.permutation(len(near))]
+    def _others(self, index: int, step: int) -> Iterator[Sample]:
+        """The samples next to one, in one direction, as long as they are about its picture."""
+        lead = self.samples[index]
+        for number in range(1, NUM_PROBED):
+            place = index + step * number
+            if not 0 <= place < len(self.samples):
+                return
+            other = self.samples[place]
+            if other.image_id != lead.image_id or other.size != lead.size:
+                return
+            yield other
 
 
 def count_answer_tokens(inputs: ModelInputs) -> int:

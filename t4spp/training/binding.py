@@ -33,7 +33,7 @@ def binding_config(config: RunConfig) -> dict[str, Any]:
     unbound = ["eval_split", "max_eval_samples"]
     if config.training.mode == "none":
         training = {key: training[key] for key in ("mode", "init_from")}
-        unbound += ["train_split", "max_train_samples", "augment"]
+        unbound += ["train_split", "max_train_samples", "companions", "augment"]
     for key in unbound:
         del whole["data"][key]
     return {**whole, "training": training}

@@ -20,7 +20,8 @@ from t4spp.errors import BackboneError
 from t4spp.plugins import load_catalogue
 from t4spp.testing import build_scheme, check_tokenizer
 from t4spp.training.batches import answer_loss, count_answer_tokens
-from t4spp_plugins.backbones.nano.backbone import SHIPPED, NanoBackbone, to_pixels
+from t4spp_plugins.backbones.nano.backbone import SHIPPED, NanoBackbone
+from t4spp_plugins.backbones.nano.collating import to_pixels
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.nano.model import (
     build_model,
@@ -370,15 +371,23 @@ def test_a_pack_learns_what_its_conversations_learn_apart(nano_weights: Path) ->
     assert all(gradient.isfinite().all() for gradient in gradients[0].values())
 
 
-def test_conversations_of_a_pack_that_are_too_long_are_left_out_and_named(
-    nano: NanoBackbone,
-) -> None:
+def test_a_pack_holds_what_fits_behind_its_first_conversation(nano: NanoBackbone) -> None:
     short, long = talk(name="short"), talk("Segment the dog on the far left.", name="long")
     length = nano.collate([short], training=True).tensors["input_ids"].shape[1]
-    inputs = nano.collate_packs([[long, short], [long]], max_length=length)
-    assert inputs.too_long == ("long", "long")
-    assert inputs.tensors["input_ids"].shape == (1, length)
+    inputs = nano.collate_packs([[long, short], [short, long, short]], max_length=length)
+    assert (inputs.too_long, inputs.unpacked) == (("long",), ("long", "short"))
+    assert inputs.tensors["input_ids"].shape == (2, length)
+    twice = nano.collate_packs([[short, long, short]], max_length=2 * length - NUM_IMAGE)
+    assert (twice.too_long, twice.unpacked) == ((), ("long",))
+    assert twice.tensors["input_ids"].shape == (1, 2 * length - NUM_IMAGE)
     assert nano.collate_packs([[long]], max_length=length).tensors == {}
+
+
+def test_attention_that_would_add_the_mask_is_refused(nano_weights: Path) -> None:
+    nano = loaded(nano_weights)
+    nano.model.set_attn_implementation({"text_config": "eager"})
+    with pytest.raises(BackboneError, match="'eager' attention does not obey"):
+        nano.collate_packs([[talk()]])
 
 
 def test_pictures_of_any_size_make_one_batch(nano: NanoBackbone) -> None:

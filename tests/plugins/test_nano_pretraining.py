@@ -413,13 +413,17 @@ def test_scenes_that_processes_cannot_share_are_refused() -> None:
         )
 
 
-def test_slips_of_answers_with_row_marks_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    scheme = {"name": "next-brick", "params": {"row_marks": True}}
-    stages = [{"name": "text", "steps": 1, "brick_slips": 0.1}]
+@pytest.mark.parametrize("params", [{"row_marks": True}, {"keep_small": False}])
+def test_slips_that_cannot_be_written_are_refused_before_the_first_stage(
+    params: dict[str, bool], tmp_path: Path
+) -> None:
+    path, output = tmp_path / "config.json", tmp_path / "out"
+    scheme = {"name": "next-brick", "params": params}
+    stages = [{"name": "vision", "steps": 1}, {"name": "text", "steps": 1, "brick_slips": 0.1}]
     path.write_text(json.dumps({"scheme": scheme, "num_processes": 1, "stages": stages}))
-    with pytest.raises(ConfigError, match="next-brick without row_marks"):
-        main([str(path), "-o", str(tmp_path / "out")])
+    with pytest.raises(ConfigError, match="next-brick without row_marks and with keep_small"):
+        main([str(path), "-o", str(output)])
+    assert not output.exists()
 
 
 @pytest.mark.parametrize("scheme", ["semantic-brick", "image-rrle"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ SIDES[:, :4] = 200
 PROMPTS = ("sky", "road", "the left tree", "car")
 
 
-def samples() -> list[Sample]:
+def samples(named: bool = True) -> list[Sample]:
     """Six pictures of four prompts each; the car is one pixel in the upper left corner."""
     made = []
     for picture in range(6):
@@ -46,7 +47,7 @@ def samples() -> list[Sample]:
                     targets=(Target(label=prompt, mask=mask),),
                     labels=(prompt,),
                     load_image=lambda: SIDES,
-                    image_id=str(picture),
+                    image_id=str(picture) if named else "",
                 )
             )
     return made
@@ -67,14 +68,19 @@ class Packer(Backbone):
 
     def collate_packs(self, packs: Any, *, max_length: int | None = None) -> ModelInputs:
         self.seen.append([list(pack) for pack in packs])
-        too_long = tuple(c.id for pack in packs for c in pack if c.id == "0-sky")
-        return ModelInputs(tensors={"labels": torch.ones(1, 3)}, too_long=too_long)
+        too_long = tuple(pack[0].id for pack in packs if pack[0].id == "0-sky")
+        unpacked = tuple(c.id for pack in packs for c in pack[1:] if c.id == "0-road")
+        return ModelInputs(
+            tensors={"labels": torch.ones(1, 3)}, too_long=too_long, unpacked=unpacked
+        )
 
 
-def batches_of(companions: int, augment: AugmentConfig | None = None) -> tuple[StepBatches, Packer]:
+def batches_of(
+    companions: int, augment: AugmentConfig | None = None, named: bool = True
+) -> tuple[StepBatches, Packer]:
     packer = Packer()
     batches = StepBatches(
-        samples=samples(),
+        samples=samples(named),
         builder=ConversationBuilder(build_scheme("next-brick"), "fixed", 0),
         augmenter=None if augment is None else Augmenter(augment, 0),
         backbone=packer,
@@ -107,22 +113,29 @@ def test_companions_are_other_prompts_about_the_samples_picture() -> None:
         assert len({name.split("-")[0] for name in pack}) == 1
 
 
-def test_fewer_companions_are_drawn_by_epoch_and_repeatably() -> None:
+def test_fewer_companions_are_drawn_evenly_by_epoch_and_repeatably() -> None:
     batches, packer = batches_of(1)
-    epochs = [packs_of(batches, packer, range(first, first + 6)) for first in (0, 6)]
+    epochs = [packs_of(batches, packer, range(first, first + 6)) for first in range(0, 240, 6)]
     assert all(len(pack) == 2 for packs in epochs for pack in packs)
     assert sorted(pack[0] for pack in epochs[0]) == sorted(pack[0] for pack in epochs[1])
     assert sorted(epochs[0]) != sorted(epochs[1])
     again, other = batches_of(1)
     assert packs_of(again, other, range(6)) == epochs[0]
+    taken = Counter(pack[1].split("-")[1] for packs in epochs for pack in packs)
+    assert set(taken) == set(PROMPTS) and sum(taken.values()) == 960
+    assert max(taken.values()) - min(taken.values()) < 100, "whatever their place in the picture"
 
 
-def test_companions_count_as_samples_and_those_too_long_do_not() -> None:
+def test_a_picture_without_a_name_is_its_samples_alone() -> None:
+    batches, packer = batches_of(3, named=False)
+    assert all(len(pack) == 1 for pack in packs_of(batches, packer, range(6)))
+
+
+def test_companions_count_as_samples_and_what_does_not_fit_does_not() -> None:
     batches, _ = batches_of(3)
-    for step in range(6):
-        batch = batches[step]
-        assert batch.num_samples + len(batch.too_long) == 16
-    assert sum(len(batches[step].too_long) for step in range(6)) == 4
+    steps = [batches[step] for step in range(6)]
+    assert sum(len(batch.too_long) for batch in steps) == 1
+    assert sum(batch.num_samples for batch in steps) == 24 * 4 - 1 - 3
 
 
 def test_a_pack_shares_one_change_of_its_picture() -> None:

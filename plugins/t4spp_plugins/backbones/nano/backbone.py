@@ -5,23 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from PIL import Image as Pictures
 from safetensors import SafetensorError
 from transformers import LlavaConfig, PreTrainedTokenizerFast
 
 from t4spp.components import Backbone, ModelInputs
 from t4spp.data.conversation import Conversation
 from t4spp.errors import BackboneError
-from t4spp.types import Image
+from t4spp_plugins.backbones.nano.collating import Collator
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.nano.model import (
-    IMAGE_SIZE,
     NUM_IMAGE_TOKENS,
     WEIGHTS_FILE,
     build_model,
@@ -29,39 +24,11 @@ from t4spp_plugins.backbones.nano.model import (
     load_weights,
 )
 from t4spp_plugins.backbones.nano.vocabulary import (
-    ASSISTANT,
     CONTROL_TOKENS,
-    END,
-    IMAGE,
-    USER,
     add_scheme_tokens,
-    text_ids,
 )
 
 SHIPPED = Path(__file__).parent / "weights"
-
-
-def to_pixels(image: Image) -> torch.Tensor:
-    """uint8[H, W, 3] -> float32[3, 128, 128] in -1..1, stretched bilinearly with antialiasing."""
-    if image.shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
-        picture = Pictures.fromarray(image).resize(
-            (IMAGE_SIZE, IMAGE_SIZE), Pictures.Resampling.BILINEAR
-        )
-        image = np.asarray(picture)
-    return torch.from_numpy(image.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """Token ids of one conversation, without the picture's."""
-
-    prompt: list[int]
-    answer: list[int]
-
-    @property
-    def length(self) -> int:
-        """Tokens, the picture's counted."""
-        return NUM_IMAGE_TOKENS + len(self.prompt) + len(self.answer)
 
 
 class NanoBackbone(Backbone):
@@ -192,108 +159,33 @@ class NanoBackbone(Backbone):
             BackboneError: ``load`` has not been called.
             ValueError: a conversation to train on has no answer.
         """
-        rows = []
-        too_long: list[str] = []
-        for conversation in conversations:
-            turn = self._turn(conversation, training=training)
-            if max_length is not None and turn.length > max_length:
-                too_long.append(conversation.id)
-            else:
-                rows.append((turn, to_pixels(conversation.load_image())))
-        if not rows:
-            return ModelInputs(tensors={}, too_long=tuple(too_long))
-        longest = max(turn.length for turn, _ in rows)
-        ids, labels = self._blank(len(rows), longest)
-        mask = torch.zeros_like(ids)
-        for place, (turn, _) in enumerate(rows):
-            span = slice(0, turn.length) if training else slice(longest - turn.length, longest)
-            ids[place, span] = torch.tensor(self._picture() + turn.prompt + turn.answer)
-            mask[place, span] = 1
-            labels[place, turn.length - len(turn.answer) : turn.length] = torch.tensor(turn.answer)
-        pixels = torch.stack([picture for _, picture in rows])
-        tensors = {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
-        if training:
-            tensors["labels"] = labels
-        return ModelInputs(
-            tensors=tensors,
-            num_answer_tokens=sum(len(turn.answer) for turn, _ in rows),
-            too_long=tuple(too_long),
-        )
+        return self._collator().apart(conversations, training=training, max_length=max_length)
 
     def collate_packs(
         self, packs: Sequence[Sequence[Conversation]], *, max_length: int | None = None
     ) -> ModelInputs:
         """Batch packs; see :class:`Backbone`.
 
-        A four-dimensional attention mask bool[B, 1, L, L] keeps the conversations apart, and the
-        positions of each start behind the picture's.
-
         Raises:
-            BackboneError: ``load`` has not been called.
+            BackboneError: ``load`` has not been called, or the model's attention takes no mask of
+                true and false.
             ValueError: a conversation has no answer.
         """
-        rows: list[list[Turn]] = []
-        pictures: list[torch.Tensor] = []
-        too_long: list[str] = []
-        for pack in packs:
-            turns = [(self._turn(each, training=True), each.id) for each in pack]
-            fitting = [t for t, _ in turns if max_length is None or t.length <= max_length]
-            too_long += [i for t, i in turns if max_length is not None and t.length > max_length]
-            if fitting:
-                rows.append(fitting)
-                pictures.append(to_pixels(pack[0].load_image()))
-        if not rows:
-            return ModelInputs(tensors={}, too_long=tuple(too_long))
-        lengths = [sum(t.length - NUM_IMAGE_TOKENS for t in turns) for turns in rows]
-        ids, labels = self._blank(len(rows), NUM_IMAGE_TOKENS + max(lengths))
-        places = torch.zeros_like(ids)
-        whose = torch.full_like(ids, -1)
-        ids[:, :NUM_IMAGE_TOKENS] = torch.tensor(self._picture())
-        places[:, :NUM_IMAGE_TOKENS] = torch.arange(NUM_IMAGE_TOKENS)
-        whose[:, :NUM_IMAGE_TOKENS] = 0
-        for place, turns in enumerate(rows):
-            start = NUM_IMAGE_TOKENS
-            for number, turn in enumerate(turns, start=1):
-                stop = start + turn.length - NUM_IMAGE_TOKENS
-                ids[place, start:stop] = torch.tensor(turn.prompt + turn.answer)
-                labels[place, stop - len(turn.answer) : stop] = torch.tensor(turn.answer)
-                places[place, start:stop] = torch.arange(NUM_IMAGE_TOKENS, turn.length)
-                whose[place, start:stop] = number
-                start = stop
-        seen = (whose[:, None, :] == 0) | (whose[:, None, :] == whose[:, :, None])
-        tensors = {
-            "input_ids": ids,
-            "attention_mask": seen.tril()[:, None],
-            "position_ids": places,
-            "pixel_values": torch.stack(pictures),
-            "labels": labels,
-        }
-        return ModelInputs(
-            tensors=tensors,
-            num_answer_tokens=sum(len(turn.answer) for turns in rows for turn in turns),
-            too_long=tuple(too_long),
-        )
+        collator = self._collator()
+        self._require_boolean_masks()
+        return collator.packed(packs, max_length=max_length)
 
-    def _turn(self, conversation: Conversation, *, training: bool) -> Turn:
-        tokenizer = self._loaded_tokenizer()
-        user, assistant, end = tokenizer.convert_tokens_to_ids([USER, ASSISTANT, END])
-        prompt = [user, *text_ids(tokenizer, conversation.question), assistant]
-        if not training:
-            return Turn(prompt=prompt, answer=[])
-        if conversation.answer is None:
-            raise ValueError(f"conversation {conversation.id!r} has no answer to train on")
-        return Turn(prompt=prompt, answer=[*text_ids(tokenizer, conversation.answer), end])
+    def _require_boolean_masks(self) -> None:
+        """Refuse attention that would add a mask of true and false instead of obeying it."""
+        assert self.model is not None, "load() makes the tokenizer and the model"
+        kind = self.model.config.get_text_config()._attn_implementation
+        if kind != "sdpa":
+            raise BackboneError(
+                f"nano: conversations behind one picture are kept apart by a mask that {kind!r} "
+                "attention does not obey. Set data.companions=0, or leave the attention at 'sdpa'."
+            )
 
-    def _picture(self) -> list[int]:
-        return [self._loaded_tokenizer().convert_tokens_to_ids(IMAGE)] * NUM_IMAGE_TOKENS
-
-    def _blank(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids of padding and labels of nothing, int64[rows, length]."""
-        padding = int(self._loaded_tokenizer().pad_token_id)
-        ids = torch.full((rows, length), padding, dtype=torch.int64)
-        return ids, torch.full_like(ids, -100)
-
-    def _loaded_tokenizer(self) -> Any:
+    def _collator(self) -> Collator:
         if self.tokenizer is None:
             raise BackboneError("nano: collate() before load(); call load(scheme.special_tokens).")
-        return self.tokenizer
+        return Collator(self.tokenizer)

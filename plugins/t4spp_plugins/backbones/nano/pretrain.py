@@ -72,9 +72,11 @@ class Pretraining:
                 f"nano is pretrained on a box-wise scheme with coordinate tokens, and "
                 f"{scheme.name!r} is none. Use next-brick with coordinates=tokens."
             )
-        folder.mkdir(parents=True, exist_ok=True)
         self.scheme = scheme
         self.tokenizer: PreTrainedTokenizerBase = tokenizer
+        for stage in config.stages:
+            self.slips(stage)
+        folder.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = build_model(tokenizer, config.seed)
         if self.device.type == "cpu":
@@ -144,11 +146,12 @@ class Pretraining:
         """
         if stage.edge_slips == stage.brick_slips == 0:
             return None
-        if not isinstance(self.scheme, NextBrick) or self.scheme.row_mark is not None:
+        scheme = self.scheme
+        if not isinstance(scheme, NextBrick) or scheme.row_mark or not scheme.params.keep_small:
             raise ConfigError(
-                "edge_slips and brick_slips rewrite answers of next-brick without row_marks; the "
-                f"scheme is {self.scheme.name!r} with {self.scheme.params}. Leave them at 0, or "
-                "use that."
+                "edge_slips and brick_slips rewrite answers of next-brick without row_marks and "
+                f"with keep_small; the scheme is {scheme.name!r} with {scheme.params}. Leave them "
+                "at 0, or use that."
             )
         return Slips(self.scheme, self.tokenizer, edges=stage.edge_slips, bricks=stage.brick_slips)
 

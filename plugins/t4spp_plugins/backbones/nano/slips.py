@@ -23,7 +23,7 @@ from t4spp_plugins.backbones.nano.vocabulary import FIRST_COORDINATE
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Written = tuple[list[int], list[int]]
+Rewritten = tuple[list[int], list[int]]
 """Tokens as they stand in the text, and the tokens that should stand there."""
 
 _NEAR = 0.75
@@ -39,10 +39,12 @@ class Slips:
         """Look the tokens up.
 
         Args:
-            scheme: without row marks, its coordinates as tokens.
+            scheme: without row marks, keeping small targets, its coordinates as tokens.
             tokenizer: has learnt the scheme's tokens.
-            edges: share of a box's edges that are written off by a pixel or more.
-            bricks: share of bricks that are written one cell too short or too long.
+            edges: share of a box's edges that slip by a pixel or more; those at the picture's
+                border only inwards.
+            bricks: share of bricks that slip by a cell, too short or too long, where their row has
+                room for it.
         """
         self.scheme, self.edges, self.bricks = scheme, edges, bricks
         self.first_step = int(tokenizer.vocab[FIRST_COORDINATE])
@@ -51,7 +53,7 @@ class Slips:
 
     def __call__(
         self, ids: Sequence[int], masks: Sequence[BoolMask], rng: np.random.Generator
-    ) -> Written:
+    ) -> Rewritten:
         """An answer with slips.
 
         Args:
@@ -75,7 +77,7 @@ class Slips:
                 place += 1
             mask = masks[region]
             region += 1
-            steps = self._box((y0, x0, y1, x1), mask.shape, rng)
+            steps = self._box((y0, x0, y1, x1), mask, rng)
             written += [self.first_step + step for step in steps]
             for row in self.scheme.cells(mask, steps):
                 stands, should = self._row(row.tolist(), rng)
@@ -83,9 +85,9 @@ class Slips:
                 wanted += should
         return written, wanted
 
-    def _box(self, steps: Steps, size: tuple[int, ...], rng: np.random.Generator) -> Steps:
-        """The box with some of its edges moved."""
-        height, width = size
+    def _box(self, steps: Steps, mask: BoolMask, rng: np.random.Generator) -> Steps:
+        """The box with some of its edges moved, as long as it holds some of the mask."""
+        height, width = mask.shape
         box = box_pixels(steps, (height, width))
         move = rng.geometric(_NEAR, size=4) * rng.choice((-1, 1), size=4)
         move *= rng.random(4) < self.edges
@@ -93,9 +95,10 @@ class Slips:
         y1, x1 = box.y1 + int(move[2]), box.x1 + int(move[3])
         y0, x0 = min(max(y0, 0), height - 1), min(max(x0, 0), width - 1)
         y1, x1 = max(min(y1, height), y0 + 1), max(min(x1, width), x0 + 1)
-        return box_steps(Box(y0=y0, x0=x0, y1=y1, x1=x1), (height, width))
+        slipped = Box(y0=y0, x0=x0, y1=y1, x1=x1)
+        return box_steps(slipped if mask[slipped.slices].any() else box, (height, width))
 
-    def _row(self, row: Sequence[bool], rng: np.random.Generator) -> Written:
+    def _row(self, row: Sequence[bool], rng: np.random.Generator) -> Rewritten:
         """The bricks of one row of cells; neighbours differ, whatever was written before."""
         written: list[int] = []
         wanted: list[int] = []

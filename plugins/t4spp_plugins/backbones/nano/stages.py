@@ -26,7 +26,7 @@ class Stage(BaseModel):
     edge_slips: float = Field(0.0, ge=0, le=1)
     """Share of a box's edges that stand in the text a pixel or more off; the bricks follow suit."""
     brick_slips: float = Field(0.0, ge=0, le=1)
-    """Share of bricks that stand in the text a cell too short or too long."""
+    """Share of bricks that stand in the text a cell too short or too long, where there is room."""
     learning_rate: float = Field(2e-3, gt=0)
     tower_rate: float = Field(1.0, ge=0, le=1)
     """Learning rate of the vision tower, as a share of the stage's."""
