@@ -30,7 +30,7 @@ from t4spp_plugins.backbones.nano.learner import (
     Learner,
 )
 from t4spp_plugins.backbones.nano.objective import Objective
-from t4spp_plugins.backbones.nano.pretrain import main
+from t4spp_plugins.backbones.nano.pretrain import Pretraining, main
 from t4spp_plugins.backbones.nano.slips import Slips
 from t4spp_plugins.backbones.nano.stages import PretrainConfig, Stage
 from t4spp_recipes.synthetic.params import COLOURS, SHAPE_NAMES, RefShapesParams
@@ -404,6 +404,31 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
     torch.testing.assert_close(
         further.model.lm_head.weight, backbone.model.lm_head.weight, rtol=1e-2, atol=1e-4
     )
+
+
+def test_a_stage_can_start_from_the_average_of_earlier_ones(tmp_path: Path) -> None:
+    stages = [Stage(name="vision", steps=1) for _ in range(2)]
+    stages.append(Stage(name="text", steps=1, average={0: 0.25, 1: 0.75}))
+    pretraining = Pretraining(PretrainConfig(stages=tuple(stages), num_processes=1), tmp_path)
+    learner = pretraining.learner
+    for number, value in ((0, 4.0), (1, 8.0)):
+        torch.nn.init.constant_(learner.model.lm_head.weight, value)
+        torch.nn.init.constant_(learner.near.bias, value)
+        pretraining.save(pretraining.config.stages[number])
+    path = pretraining.state_file(pretraining.config.stages[0])
+    older = {name: value for name, value in load_file(path).items() if "near" not in name}
+    save_file(older, path)
+    torch.nn.init.constant_(learner.model.lm_head.weight, 1.0)
+    pretraining.start_from_average(stages[2].average)
+    assert learner.model.lm_head.weight.unique().tolist() == [7.0]
+    assert learner.near.bias.unique().tolist() == [8.0], "not all states have it"
+
+
+@pytest.mark.parametrize("average", [{1: 1.0}, {0: 0.5}, {0: 1.5, 1: -0.5}, {-1: 1.0}])
+def test_averages_of_what_is_not_there_are_refused(average: dict[int, float]) -> None:
+    stages = [{"name": "vision", "steps": 1}, {"name": "text", "steps": 1, "average": average}]
+    with pytest.raises(ValueError, match=r"stage 1: average .* must name stages before it"):
+        PretrainConfig.model_validate({"num_processes": 1, "stages": stages})
 
 
 def test_scenes_that_processes_cannot_share_are_refused() -> None:

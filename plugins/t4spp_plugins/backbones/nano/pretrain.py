@@ -212,9 +212,25 @@ class Pretraining:
         mean = {name: sum(r[name] for _, r in found) / len(found) for name in found[0][1]}
         return {"loss": sum(float(loss) for loss, _ in found) / len(found), **mean}
 
+    def start_from_average(self, shares: dict[int, float]) -> None:
+        """Average what several stages left, weight by weight (model soups: Wortsman et al. 2022).
+
+        Throw-away heads that not all of them have stay as they are.
+        """
+        files = [self.state_file(self.config.stages[number]) for number in shares]
+        states = [load_file(path) for path in files]
+        shared = set(states[0]).intersection(*states[1:])
+        mean = {
+            name: sum(
+                share * state[name] for share, state in zip(shares.values(), states, strict=True)
+            )
+            for name in shared
+        }
+        self.learner.load_state_dict(mean, strict=False)
+
     def state_file(self, stage: Stage) -> Path:
         """Where a stage's weights are kept."""
-        number = self.config.stages.index(stage)
+        number = next(n for n, known in enumerate(self.config.stages) if known is stage)
         return self.folder / f"{number}-{stage.name}.safetensors"
 
     def save(self, stage: Stage) -> None:
@@ -278,6 +294,8 @@ def main(argv: list[str] | None = None) -> int:
         if number >= skip:
             if number == skip and skip > 0 and arguments.init is None:
                 pretraining.resume(pretraining.state_file(config.stages[skip - 1]))
+            if stage.average:
+                pretraining.start_from_average(stage.average)
             pretraining.run(stage, first_scene)
         first_scene += stage.steps * (stage.scenes + stage.more_scenes)
     if pretraining.rank == 0:

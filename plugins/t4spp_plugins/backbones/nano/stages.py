@@ -15,6 +15,9 @@ class Stage(BaseModel):
     name: Literal["vision", "text"]
     """``vision``: the tower alone; ``text``: everything."""
     steps: int = Field(ge=1)
+    average: dict[int, float] = {}
+    """Numbers of earlier stages, and their shares in the average of their weights that this one
+    starts from; empty: it goes on with what the stage before left."""
     scenes: int = Field(16, ge=1)
     """Scenes a step."""
     more_scenes: int = Field(0, ge=0)
@@ -73,6 +76,20 @@ class PretrainConfig(BaseModel):
     num_workers: int = Field(1, ge=1)
     """Processes that draw scenes, for each training process."""
     bfloat16: bool = True
+
+    @model_validator(mode="after")
+    def _averages_are_of_earlier_stages(self) -> PretrainConfig:
+        for number, stage in enumerate(self.stages):
+            shares = stage.average
+            if shares and (
+                not all(0 <= other < number and share > 0 for other, share in shares.items())
+                or abs(sum(shares.values()) - 1) > 1e-6
+            ):
+                raise ValueError(
+                    f"stage {number}: average {shares} must name stages before it, with shares "
+                    "above 0 that add up to 1"
+                )
+        return self
 
     @model_validator(mode="after")
     def _scenes_divide(self) -> PretrainConfig:
