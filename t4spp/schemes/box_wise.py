@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -33,6 +33,8 @@ from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Region, Target
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+T = TypeVar("T")
 
 STEPS = 1000
 """Coordinate steps an axis."""
@@ -98,6 +100,11 @@ def box_pixels(steps: Steps, size: tuple[int, int]) -> Box:
     y0, y1 = edge_pixels(steps[0], steps[2], size[0])
     x0, x1 = edge_pixels(steps[1], steps[3], size[1])
     return Box(y0=y0, x0=x0, y1=y1, x1=x1)
+
+
+def in_order(found: Iterable[tuple[Box, T]]) -> list[T]:
+    """What has a box, in the order of regions in the text: by upper edge, then by left edge."""
+    return [item for _, item in sorted(found, key=lambda pair: (pair[0].y0, pair[0].x0))]
 
 
 class BoxWise(Scheme):
@@ -210,7 +217,7 @@ class BoxWise(Scheme):
         self, targets: Sequence[Target], size: tuple[int, int], ignore: BoolMask | None
     ) -> list[Written]:
         ignore = check_canvas(size, ignore)
-        found: list[tuple[int, int, Written]] = []
+        found: list[tuple[Box, Written]] = []
         for target in targets:
             check_label(target.label, self.special_tokens, self.params.max_label_chars)
             mask = visible_mask(target.label, target.mask, size, ignore)
@@ -220,15 +227,13 @@ class BoxWise(Scheme):
             steps = box_steps(box, size)
             cells = self.cells(mask, steps, ignore)
             if cells.any():
-                found.append(
-                    (box.y0, box.x0, Written(label=target.label, steps=steps, cells=cells))
-                )
+                found.append((box, Written(label=target.label, steps=steps, cells=cells)))
         if len(found) > self.params.max_regions:
             raise SchemeError(
                 f"{len(found)} targets do not fit a {self.name} descriptor of "
                 f"max_regions={self.params.max_regions}. Raise max_regions, or ask for fewer."
             )
-        return [written for _, _, written in sorted(found, key=lambda item: item[:2])]
+        return in_order(found)
 
     def cells(self, mask: BoolMask, steps: Steps, ignore: BoolMask | None = None) -> BoolMask:
         """What the grid keeps of a mask inside any box, bool[R, C].

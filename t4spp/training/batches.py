@@ -11,7 +11,6 @@ import numpy as np
 
 from t4spp.components import Backbone, ModelInputs
 from t4spp.data.augment import Augmenter, apply, suits
-from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.order import Draw, GlobalOrder, split_share
 from t4spp.errors import RunError, T4sppError
@@ -138,7 +137,7 @@ class StepBatches:
             [
                 conversation
                 for sample in self._pack(draw)
-                if (conversation := self._conversation(sample, draw.epoch)) is not None
+                if (conversation := self.builder.build(sample, training=True, epoch=draw.epoch))
             ]
             for draw in draws
         ]
@@ -155,9 +154,6 @@ class StepBatches:
         batch.num_samples -= len(inputs.too_long) + len(inputs.unpacked)
         return inputs
 
-    def _conversation(self, sample: Sample, epoch: int) -> Conversation | None:
-        return self.builder.build(sample, training=True, epoch=epoch)
-
     def _pack(self, draw: Draw) -> list[Sample]:
         """A sample as its epoch sees it, and companions: other prompts about its picture.
 
@@ -170,7 +166,7 @@ class StepBatches:
         change = None if self.augmenter is None else self.augmenter.draw(lead, draw.epoch)
         pack = [lead]
         if self.companions and lead.image_id:
-            others = [*self._others(draw.index, -1), *self._others(draw.index, 1)]
+            others = [*self._others(lead, draw.index, -1), *self._others(lead, draw.index, 1)]
             rng = np.random.default_rng(
                 seed_from(self.order.seed, "companions", draw.index, draw.epoch)
             )
@@ -179,9 +175,8 @@ class StepBatches:
             pack += islice(fit, self.companions)
         return pack if change is None else [apply(change, sample) for sample in pack]
 
-    def _others(self, index: int, step: int) -> Iterator[Sample]:
+    def _others(self, lead: Sample, index: int, step: int) -> Iterator[Sample]:
         """The samples next to one, in one direction, as long as they are about its picture."""
-        lead = self.samples[index]
         for number in range(1, NUM_PROBED):
             place = index + step * number
             if not 0 <= place < len(self.samples):

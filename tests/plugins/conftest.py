@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from t4spp_plugins.backbones.nano.backbone import NanoBackbone
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +20,13 @@ def nano_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = build_tokenizer(build_scheme("next-brick").special_tokens)
     save_weights(build_model(tokenizer, seed=0), tokenizer, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def nano(nano_weights: Path) -> NanoBackbone:
+    """nano with those weights and the tokens of next-brick."""
+    from support_nano import loaded
+
+    from t4spp.testing import build_scheme
+
+    return loaded(nano_weights, build_scheme("next-brick").special_tokens)

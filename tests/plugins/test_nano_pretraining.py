@@ -3,23 +3,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support_nano import (
+    COLOUR_NAMES,
+    IMAGE,
+    NUM_IMAGE,
+    PAD,
+    batch_of,
+)
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from t4spp.data.conversation import Conversation
 from t4spp.errors import ConfigError
-from t4spp.schemes.next_brick import NextBrick
 from t4spp.testing import build_scheme
-from t4spp.types import Box
 from t4spp_plugins.backbones.nano.backbone import NanoBackbone
-from t4spp_plugins.backbones.nano.batches import SceneBatches, TextPlan
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.nano.dense import DenseHeads
 from t4spp_plugins.backbones.nano.learner import (
@@ -31,14 +32,8 @@ from t4spp_plugins.backbones.nano.learner import (
 )
 from t4spp_plugins.backbones.nano.objective import Objective
 from t4spp_plugins.backbones.nano.pretrain import Pretraining, main
-from t4spp_plugins.backbones.nano.slips import Slips
 from t4spp_plugins.backbones.nano.stages import PretrainConfig, Stage
-from t4spp_recipes.synthetic.params import COLOURS, SHAPE_NAMES, RefShapesParams
-from t4spp_recipes.synthetic.refshapes import RefShapes
-
-NUM_IMAGE = 256
-PAD, IMAGE, USER, ASSISTANT, END = range(5)
-COLOUR_NAMES = tuple(COLOURS)
+from t4spp_recipes.synthetic.params import SHAPE_NAMES
 
 
 @pytest.fixture(autouse=True)
@@ -61,46 +56,6 @@ def learner(nano: NanoBackbone) -> Learner:
     torch.manual_seed(0)
     heads = DenseHeads(192, len(COLOUR_NAMES), len(SHAPE_NAMES))
     return Learner(nano.model, heads, (16, 16))
-
-
-def batches_of(
-    *,
-    first: int,
-    num_batches: int,
-    scenes: int,
-    more_scenes: int = 0,
-    plan: TextPlan | None = None,
-) -> SceneBatches:
-    recipe = RefShapes(RefShapesParams(prompts_per_scene=4))
-    return SceneBatches(
-        lambda: recipe.samples("train"),
-        first=first,
-        num_batches=num_batches,
-        scenes=scenes,
-        more_scenes=more_scenes,
-        colours=COLOUR_NAMES,
-        shapes=SHAPE_NAMES,
-        plan=plan,
-    )
-
-
-def batch_of(
-    nano: NanoBackbone, *, box_share: float = 0.0, more_scenes: int = 0, slips: bool = False
-) -> dict[str, Tensor]:
-    scheme = build_scheme("next-brick")
-    assert isinstance(scheme, NextBrick)
-    plan = TextPlan(
-        tokenizer=nano.tokenizer,
-        scheme=scheme,
-        prompts=4,
-        fixed=0.5,
-        box_share=box_share,
-        seed=0,
-        slips=Slips(scheme, nano.tokenizer, edges=0.5, bricks=0.2) if slips else None,
-    )
-    batches = batches_of(first=14, num_batches=1, scenes=2, more_scenes=more_scenes, plan=plan)
-    (batch,) = batches
-    return batch
 
 
 # packed conversations
@@ -171,111 +126,6 @@ def test_where_a_head_looks_is_its_attention(
     assert packed.looked.shape == packed.attended.shape == (len(packed.looked), NUM_IMAGE)
     assert len(packed.looked) > 100
     torch.testing.assert_close(packed.looked, packed.attended, rtol=1e-3, atol=1e-5)
-
-
-def test_pretraining_writes_conversations_as_the_backbone_does(nano: NanoBackbone) -> None:
-    from t4spp.data.conversations import ConversationBuilder
-
-    batch = batch_of(nano)
-    split = RefShapes(RefShapesParams(prompts_per_scene=4)).samples("train")
-    for row, index in enumerate(range(56, 64)):
-        mode = "fixed" if index % 100 < 50 else "varied"
-        built = ConversationBuilder(build_scheme("next-brick"), mode, 0).build(
-            split[index], training=True
-        )
-        assert isinstance(built, Conversation)
-        tensors = nano.collate([built], training=True).tensors
-        length = tensors["input_ids"].shape[1] - NUM_IMAGE
-        assert torch.equal(tensors["input_ids"][0, NUM_IMAGE:], batch["ids"][row, :length])
-        assert torch.equal(tensors["labels"][0, NUM_IMAGE:], batch["labels"][row, :length])
-        assert batch["ids"][row, length:].eq(PAD).all()
-
-
-def test_box_only_answers_stop_after_the_first_box(nano: NanoBackbone) -> None:
-    whole, cut = batch_of(nano), batch_of(nano, box_share=1.0)
-    first = nano.tokenizer.convert_tokens_to_ids("<|loc0|>")
-    num_cut = 0
-    for full, short in zip(whole["ids"].tolist(), cut["ids"].tolist(), strict=True):
-        kept = [token for token in short if token != PAD]
-        assert full[: len(kept)] == kept
-        located = [token for token in kept if first <= token < first + 1000]
-        assert len(located) in (0, 4)
-        assert kept[-1] == (located[-1] if located else END)
-        num_cut += bool(located)
-    assert num_cut >= 4
-
-
-def test_points_are_the_shares_of_the_first_region_by_token(nano: NanoBackbone) -> None:
-    points = batch_of(nano)["point"]
-    split = RefShapes(RefShapesParams(prompts_per_scene=4)).samples("train")
-    assert points.shape == (8, NUM_IMAGE)
-    for row, index in enumerate(range(56, 64)):
-        targets = split[index].targets
-        if not targets:
-            assert points[row].sum() == 0
-            continue
-        boxes = [Box.of_mask(target.mask) for target in targets]
-        first = min(range(len(targets)), key=lambda at: (boxes[at].y0, boxes[at].x0))
-        mask = targets[first].mask
-        assert points[row].sum() == pytest.approx(1)
-        for token in range(NUM_IMAGE):
-            y, x = divmod(token, 16)
-            share = mask[8 * y : 8 * y + 8, 8 * x : 8 * x + 8].sum() / mask.sum()
-            assert points[row, token] == pytest.approx(share)
-
-
-def test_more_scenes_stand_behind_those_with_text(nano: NanoBackbone) -> None:
-    without, more = batch_of(nano), batch_of(nano, more_scenes=3)
-    scenes = RefShapes(RefShapesParams()).samples("train")
-    assert more["images"].shape == (5, 128, 128, 3) and more["edges"].shape == (5, 256, 4)
-    assert np.array_equal(more["images"][4].numpy(), scenes.scene(18).render())
-    for name in ("ids", "labels", "point", "cursor", "runs"):
-        assert torch.equal(more[name], without[name])
-
-
-def test_slips_stand_in_the_text_and_what_should_stand_there_is_learnt(
-    nano: NanoBackbone,
-) -> None:
-    true, slipped = batch_of(nano), batch_of(nano, slips=True)
-    told = slipped["labels"] != -100
-    off = slipped["ids"] != slipped["labels"]
-    assert 0.05 < (off & told).sum() / told.sum() < 0.4
-    first = nano.tokenizer.convert_tokens_to_ids("<|loc0|>")
-
-    def coordinates(labels: Tensor) -> list[int]:
-        return labels[(labels >= first) & (labels < first + 1000)].tolist()
-
-    assert coordinates(slipped["labels"]) == coordinates(true["labels"])
-    assert torch.equal(slipped["point"], true["point"])
-    for row in range(len(told)):
-        cursor, runs = slipped["cursor"][row], slipped["runs"][row]
-        filled = cursor[cursor >= 0].tolist()
-        falls = [after for before, after in pairwise([256, *filled]) if after <= before]
-        assert falls == [0] * (true["cursor"][row] == 0).sum(), "each region's grid is filled once"
-        assert (runs[cursor >= 0][:, 2] > runs[cursor >= 0][:, 1]).all()
-    cut, both = batch_of(nano, box_share=1.0), batch_of(nano, box_share=1.0, slips=True)
-    assert torch.equal(cut["ids"], both["ids"]), "answers cut after the box have no slips"
-
-
-def test_batches_do_not_depend_on_the_number_of_workers() -> None:
-    batches = batches_of(first=5, num_batches=5, scenes=1)
-    alone = [batch["images"] for batch in batches]
-    shared = [batch["images"] for batch in DataLoader(batches, batch_size=None, num_workers=2)]
-    assert len(alone) == len(shared) == 5
-    assert all(torch.equal(one, other) for one, other in zip(alone, shared, strict=True))
-
-
-def test_scene_batches_without_text_hold_pictures_and_dense_targets() -> None:
-    first, second = batches_of(first=0, num_batches=2, scenes=3)
-    assert {name: tuple(value.shape) for name, value in first.items()} == {
-        "images": (3, 128, 128, 3),
-        "colour": (3, 256),
-        "shape": (3, 256),
-        "edges": (3, 256, 4),
-        "pixels": (3, 256, 64),
-    }
-    picture = RefShapes(RefShapesParams()).samples("train").scene(3).render()
-    assert np.array_equal(second["images"][0].numpy(), picture)
 
 
 # objective
@@ -406,22 +256,30 @@ def test_two_steps_a_stage_write_weights_that_load_and_resume(tmp_path: Path) ->
     )
 
 
-def test_a_stage_can_start_from_the_average_of_earlier_ones(tmp_path: Path) -> None:
-    stages = [Stage(name="vision", steps=1) for _ in range(2)]
-    stages.append(Stage(name="text", steps=1, average={0: 0.25, 1: 0.75}))
-    pretraining = Pretraining(PretrainConfig(stages=tuple(stages), num_processes=1), tmp_path)
-    learner = pretraining.learner
-    for number, value in ((0, 4.0), (1, 8.0)):
-        torch.nn.init.constant_(learner.model.lm_head.weight, value)
-        torch.nn.init.constant_(learner.near.bias, value)
-        pretraining.save(pretraining.config.stages[number])
-    path = pretraining.state_file(pretraining.config.stages[0])
-    older = {name: value for name, value in load_file(path).items() if "near" not in name}
-    save_file(older, path)
-    torch.nn.init.constant_(learner.model.lm_head.weight, 1.0)
-    pretraining.start_from_average(stages[2].average)
-    assert learner.model.lm_head.weight.unique().tolist() == [7.0]
-    assert learner.near.bias.unique().tolist() == [8.0], "not all states have it"
+def test_a_stage_starts_from_the_average_of_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[float, float]] = []
+
+    def run(self: Pretraining, stage: Stage, first_scene: int) -> None:
+        """Instead of training: tell what the stage begins with, leave a number of its own."""
+        head, near = self.learner.model.lm_head.weight, self.learner.near.bias
+        begun.append((head.mean().item(), near.mean().item()))
+        torch.nn.init.constant_(head, 4.0 * len(begun))
+        torch.nn.init.constant_(near, 4.0 * len(begun))
+        self.save(stage)
+        if len(begun) == 1:
+            path = self.state_file(stage)
+            state = {name: value for name, value in load_file(path).items() if "near" not in name}
+            save_file(state, path)
+
+    monkeypatch.setattr(Pretraining, "run", run)
+    vision = {"name": "vision", "steps": 1}
+    stages = [vision, vision, {"name": "text", "steps": 1, "average": {0: 0.25, 1: 0.75}}]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"num_processes": 1, "stages": stages}))
+    assert main([str(path), "-o", str(tmp_path / "out")]) == 0
+    assert begun[1:] == [(4.0, 4.0), (7.0, 8.0)], "not all states have the second"
 
 
 @pytest.mark.parametrize("average", [{1: 1.0}, {0: 0.5}, {0: 1.5, 1: -0.5}, {-1: 1.0}])

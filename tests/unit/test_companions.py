@@ -158,7 +158,7 @@ def test_a_pack_shares_one_change_of_its_picture() -> None:
                 assert not pictures[0][0, -1].any(), "not mirrored: dark on the right"
 
 
-def run_config(backbone: str, **data: Any) -> RunConfig:
+def run_config(backbone: str, mode: str = "full", **data: Any) -> RunConfig:
     recipe = {"name": "refshapes", "params": {"prompts_per_scene": 4, "num_scenes": {"train": 3}}}
     return RunConfig.model_validate(
         {
@@ -166,13 +166,14 @@ def run_config(backbone: str, **data: Any) -> RunConfig:
             "scheme": {"name": "next-brick"},
             "backbone": {"name": backbone},
             "data": {"recipe": recipe, **data},
-            "training": {"mode": "full", "steps": 2, "batch_size": 2, "learning_rate": 1e-4},
+            "training": {"mode": mode, "steps": 2, "batch_size": 2, "learning_rate": 1e-4},
         }
     )
 
 
-def test_training_with_companions_counts_them(tmp_path: Path) -> None:
-    run = run_config("nano", companions=3)
+@pytest.mark.parametrize("mode", ["full", "lora"])
+def test_training_with_companions_counts_them(mode: str, tmp_path: Path) -> None:
+    run = run_config("nano", mode, companions=3)
     summary = Trainer(run, load_catalogue(), tmp_path / "run").train()
     assert (summary.samples, summary.too_long, summary.unwritable) == (16, 0, 0)
     assert summary.loss is not None and 0 < summary.loss < 10

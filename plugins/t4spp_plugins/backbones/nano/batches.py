@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from t4spp.data.conversations import ConversationBuilder
-from t4spp.schemes.box_wise import STEPS, BoxWise
+from t4spp.schemes.box_wise import STEPS, BoxWise, in_order
 from t4spp.seeds import seed_from
 from t4spp.types import BoolMask, Box, Sample
 from t4spp_plugins.backbones.nano.dense import PATCH, SceneObject, dense_targets
@@ -160,8 +160,7 @@ class SceneBatches(IterableDataset[dict[str, torch.Tensor]]):
 def _masks(sample: Sample) -> list[BoolMask]:
     """The masks that an answer writes, in its regions' order."""
     boxes = [(Box.of_mask(target.mask), target.mask) for target in sample.targets]
-    placed = [((box.y0, box.x0), mask) for box, mask in boxes if box is not None]
-    return [mask for _, mask in sorted(placed, key=lambda item: item[0])]
+    return in_order((box, mask) for box, mask in boxes if box is not None)
 
 
 def _point(masks: Sequence[BoolMask]) -> npt.NDArray[np.float32]:

@@ -153,7 +153,7 @@ class Pretraining:
                 f"with keep_small; the scheme is {scheme.name!r} with {scheme.params}. Leave them "
                 "at 0, or use that."
             )
-        return Slips(self.scheme, self.tokenizer, edges=stage.edge_slips, bricks=stage.brick_slips)
+        return Slips(scheme, self.tokenizer, edges=stage.edge_slips, bricks=stage.brick_slips)
 
     def run(self, stage: Stage, first_scene: int) -> None:
         """One stage, from scene number ``first_scene`` on."""
