@@ -108,7 +108,8 @@ def print_summary(summary: TrainSummary) -> None:
     print(f"trained {summary.steps} steps{resumed} in {summary.seconds:.1f} s: {loss}")
     print(
         f"{summary.samples} samples, {summary.answer_tokens} answer tokens; left out: "
-        f"{summary.too_long} too long, {summary.unwritable} unwritable"
+        f"{summary.too_long} too long, {summary.unwritable} unwritable, "
+        f"{summary.unpacked} companions unpacked"
     )
     share = summary.trainable_parameters / max(1, summary.total_parameters)
     print(

@@ -40,6 +40,7 @@ class StepBatch:
         num_samples: samples in all of them, companions among them.
         too_long: ids that did not fit the length limit.
         unwritable: (id, reason) that the scheme refused.
+        num_unpacked: companions that did not fit behind their sample.
         error: what a dataset or a backbone raised; the trainer raises it.
     """
 
@@ -48,6 +49,7 @@ class StepBatch:
     num_samples: int = 0
     too_long: tuple[str, ...] = ()
     unwritable: tuple[tuple[str, str], ...] = ()
+    num_unpacked: int = 0
     error: T4sppError | None = None
 
 
@@ -151,6 +153,7 @@ class StepBatches:
             conversations = [conversation for pack in packs for conversation in pack]
             inputs = self.backbone.collate(conversations, training=True, max_length=self.max_length)
         batch.too_long += inputs.too_long
+        batch.num_unpacked += len(inputs.unpacked)
         batch.num_samples -= len(inputs.too_long) + len(inputs.unpacked)
         return inputs
 

@@ -63,7 +63,7 @@ class CheckpointMeta(BaseModel):
         config_hash: SHA-256 of ``binding``.
         binding: the part of the resolved config that a resumed run must share.
         num_processes: how many processes wrote it; a resumed run may have another number.
-        counts: samples, answer tokens, too long, unwritable so far.
+        counts: samples, answer tokens, too long, unwritable, unpacked so far.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

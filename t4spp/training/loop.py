@@ -60,6 +60,7 @@ class TrainSummary:
         answer_tokens: answer tokens trained on, repeats counted.
         too_long: samples left out because they exceed ``data.max_length``, repeats counted.
         unwritable: samples left out because the scheme refused them, repeats counted.
+        unpacked: companions left out because their sequence had reached ``data.max_length``.
         trainable_parameters: of the model.
         total_parameters: of the model.
         checkpoint: the last one written.
@@ -73,6 +74,7 @@ class TrainSummary:
     answer_tokens: int
     too_long: int
     unwritable: int
+    unpacked: int
     trainable_parameters: int
     total_parameters: int
     checkpoint: Path
@@ -207,12 +209,13 @@ class Loop:
         """Add up what all processes see in this step; returns the number of answer tokens."""
         import torch
 
-        names = ("answer_tokens", "samples", "too_long", "unwritable")
+        names = ("answer_tokens", "samples", "too_long", "unwritable", "unpacked")
         own = (
             batch.num_answer_tokens,
             batch.num_samples,
             len(batch.too_long),
             len(batch.unwritable),
+            batch.num_unpacked,
         )
         values = torch.tensor(own, dtype=torch.int64, device=self.accelerator.device)
         sums = self.accelerator.reduce(values, reduction="sum").tolist()

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-COUNTS = ("samples", "answer_tokens", "too_long", "unwritable")
+COUNTS = ("samples", "answer_tokens", "too_long", "unwritable", "unpacked")
 
 
 class RunState:

@@ -35,6 +35,18 @@ training:
 """
 
 
+PACKED = """\
+name: packed
+scheme: {name: next-brick}
+backbone: {name: nano}
+data:
+  recipe: {name: refshapes, params: {prompts_per_scene: 4, num_scenes: {train: 6}}}
+  companions: 2
+training: {mode: full, steps: 3, batch_size: 4, micro_batch_size: 1, learning_rate: 0.0001}
+"""
+"""Nano, three prompts about a scene in each sequence, one sequence a pass."""
+
+
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
     path = tmp_path / "config.yaml"
@@ -118,13 +130,37 @@ def test_two_processes_train_to_the_weights_of_one(
         *("--set", "training.micro_batch_size=1"),
         *("--set", "data.recipe.params.bad_label=4"),
     ]
-    single = run(project, "train", config_file, "-o", tmp_path / "one", "--json", *plain)
+    one, two = train_on_one_and_two(project, config_file, tmp_path, *plain)
+    assert one["unwritable"] > 0
+    torch.testing.assert_close(
+        load_file(str(weights(two))), load_file(str(weights(one))), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_packed_prompts_to_the_weights_of_one(
+    project: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "packed.yaml"
+    path.write_text(PACKED)
+    one, two = train_on_one_and_two(project, path, tmp_path)
+    assert one["samples"] == 3 * 4 * 3
+    torch.testing.assert_close(
+        load_file(str(weights(two))), load_file(str(weights(one))), rtol=1e-4, atol=1e-5
+    )
+
+
+def train_on_one_and_two(
+    project: Path, config_file: Path, folder: Path, *options: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The summaries of one training on one process and on two, whose counts must agree."""
+    single = run(project, "train", config_file, "-o", folder / "one", "--json", *options)
     assert single.returncode == 0, single.stderr
     one = json.loads(single.stdout)
     launch = [
         *(sys.executable, "-m", "accelerate.commands.launch"),
         *("--config_file", str(project / "configs" / "base" / "accelerate" / "cpu2.yaml")),
-        *command(project, "train", config_file, "-o", tmp_path / "two", "--json", *plain),
+        *command(project, "train", config_file, "-o", folder / "two", "--json", *options),
     ]
     launched = subprocess.run(
         launch,
@@ -138,13 +174,10 @@ def test_two_processes_train_to_the_weights_of_one(
     two = json.loads(launched.stdout)
     meta = json.loads((Path(two["checkpoint"]) / "meta.json").read_text())
     assert meta["num_processes"] == 2
-    for count in ("samples", "answer_tokens", "too_long", "unwritable"):
+    for count in ("samples", "answer_tokens", "too_long", "unwritable", "unpacked"):
         assert two[count] == one[count]
-    assert one["unwritable"] > 0
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
-    torch.testing.assert_close(
-        load_file(str(weights(two))), load_file(str(weights(one))), rtol=1e-4, atol=1e-5
-    )
+    return one, two
 
 
 def test_a_broken_picture_ends_with_exit_code_2_and_no_traceback(

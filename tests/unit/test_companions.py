@@ -135,6 +135,7 @@ def test_companions_count_as_samples_and_what_does_not_fit_does_not() -> None:
     batches, _ = batches_of(3)
     steps = [batches[step] for step in range(6)]
     assert sum(len(batch.too_long) for batch in steps) == 1
+    assert sum(batch.num_unpacked for batch in steps) == 3
     assert sum(batch.num_samples for batch in steps) == 24 * 4 - 1 - 3
 
 
@@ -166,7 +167,10 @@ def run_config(backbone: str, mode: str = "full", **data: Any) -> RunConfig:
             "scheme": {"name": "next-brick"},
             "backbone": {"name": backbone},
             "data": {"recipe": recipe, **data},
-            "training": {"mode": mode, "steps": 2, "batch_size": 2, "learning_rate": 1e-4},
+            "training": {
+                **{"mode": mode, "steps": 2, "batch_size": 2, "learning_rate": 1e-4},
+                **{"save_every": 1, "log_every": 1},
+            },
         }
     )
 
@@ -176,7 +180,41 @@ def test_training_with_companions_counts_them(mode: str, tmp_path: Path) -> None
     run = run_config("nano", mode, companions=3)
     summary = Trainer(run, load_catalogue(), tmp_path / "run").train()
     assert (summary.samples, summary.too_long, summary.unwritable) == (16, 0, 0)
+    assert summary.unpacked == 0
     assert summary.loss is not None and 0 < summary.loss < 10
+
+
+class Killed(Exception):
+    """Stands for a process that ends in the middle of a run."""
+
+
+class StopAfterOneStep:
+    """A follower that ends the run once its first checkpoint is written."""
+
+    def log(self, step: int, values: Any) -> None:
+        if step > 1:
+            raise Killed
+
+    def scores(self, split: str, metrics: Any) -> None: ...
+
+    def note(self, message: str, **values: Any) -> None: ...
+
+
+def test_a_resumed_run_with_companions_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """Changed pictures and fewer companions than there are: both are drawn by step alone."""
+    catalogue = load_catalogue()
+    run = run_config("nano", companions=2, augment={"mirror": 0.5, "colour": 0.3})
+    whole = Trainer(run, catalogue, tmp_path / "whole").train()
+    with pytest.raises(Killed):
+        Trainer(run, catalogue, tmp_path / "killed").train(follower=StopAfterOneStep())
+    trainer = Trainer(run, catalogue, tmp_path / "killed")
+    trainer.claim(resume=True)
+    again = trainer.train()
+    assert again.resumed_from == 1
+    assert (again.samples, again.answer_tokens) == (whole.samples, whole.answer_tokens)
+    (first,) = whole.checkpoint.glob("*/*.safetensors")
+    (second,) = again.checkpoint.glob("*/*.safetensors")
+    assert second.read_bytes() == first.read_bytes()
 
 
 def test_a_backbone_that_cannot_pack_says_so(project: Path, tmp_path: Path) -> None:
