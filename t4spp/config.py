@@ -162,6 +162,22 @@ class GenerationConfig(ConfigModel):
     """Tokens an answer; null: the scheme's bound."""
     temperature: float = Field(default=0.0, ge=0)
     """0 takes the likeliest token; above, tokens are drawn by seed."""
+    candidates: int = Field(default=1, ge=1)
+    """Answers drawn for each prompt; the one that agrees most with the others is kept."""
+
+    @model_validator(mode="after")
+    def _candidates_differ(self) -> Self:
+        if self.candidates == 2:
+            raise ValueError(
+                "candidates is 2, and two answers agree with each other alike: take 1, or 3 and "
+                "more"
+            )
+        if self.candidates > 1 and self.temperature == 0:
+            raise ValueError(
+                f"candidates is {self.candidates}, but at temperature 0 all of them are one "
+                "answer: set generation.temperature, for example to 1.0"
+            )
+        return self
 
 
 class EvaluationConfig(ConfigModel):

@@ -32,6 +32,7 @@ class GenerationSettings:
         temperature: 0 is greedy; above, tokens are sampled.
         max_length: longest prompt in tokens, image tokens counted; None for no bound.
         seed: of the sampling.
+        candidates: answers drawn for each prompt; more than one need a temperature.
     """
 
     batch_size: int = 8
@@ -39,6 +40,7 @@ class GenerationSettings:
     temperature: float = 0.0
     max_length: int | None = None
     seed: int = 0
+    candidates: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +51,13 @@ class Answer:
         text: the answer, special tokens kept, without end and padding tokens.
         num_tokens: tokens written, the end token counted; None when nothing tokenised it.
         num_passes: forward passes, the prompt's pass counted.
+        others: texts of the candidates that it was chosen before.
     """
 
     text: str
     num_tokens: int | None
     num_passes: int
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

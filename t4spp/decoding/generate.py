@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from t4spp.components import Backbone
 from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
+from t4spp.decoding.candidates import agreeing
 from t4spp.decoding.engine import (
     Answer,
     Engine,
@@ -117,6 +118,8 @@ def _answer_chunk(
             max_new_tokens=settings.max_new_tokens or max(map(bounds.of, labels)),
             seed=_batch_seed(settings.seed, position),
         )
+        if settings.candidates > 1:
+            engine = agreeing(engine)
         answers = list(engine(backbone, batch, scheme, settings))
     if len(answers) != len(chunk):
         raise RuntimeError(f"{len(answers)} answers to {len(chunk)} prompts")
@@ -146,6 +149,7 @@ def _prediction(
         num_passes=0 if answer is None else answer.num_passes,
         seconds=seconds,
         refused=PROMPT_TOO_LONG if answer is None else None,
+        others=() if answer is None else answer.others,
     )
 
 

@@ -18,9 +18,10 @@ class Prediction:
         labels: the labels that were asked for.
         text: the raw answer; special tokens stand in it, end and padding tokens do not.
         num_tokens: answer tokens, the end token counted; None when nothing tokenised it.
-        num_passes: forward passes of the model, the prompt's pass counted.
+        num_passes: forward passes of the model, the prompt's pass and all candidates' counted.
         seconds: wall time of its batch over the batch's size.
         refused: why the model was not asked, a problem's code; None where it was.
+        others: raw texts of the candidates that this answer was chosen before.
     """
 
     id: str
@@ -31,3 +32,4 @@ class Prediction:
     num_passes: int
     seconds: float
     refused: str | None = None
+    others: tuple[str, ...] = ()

@@ -117,6 +117,7 @@ class Experiment:
             batch_size=generation.batch_size,
             max_new_tokens=generation.max_new_tokens,
             temperature=generation.temperature,
+            candidates=generation.candidates,
             max_length=self.config.data.max_length,
             seed=self.config.seed,
         )

@@ -86,6 +86,7 @@ def _parse_line(line: str, path: Path, number: int) -> Prediction:
     try:
         values: dict[str, Any] = json.loads(line)
         values["labels"] = tuple(values["labels"])
+        values["others"] = tuple(values.get("others", ()))
         return Prediction(**values)
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(
@@ -234,4 +235,6 @@ def _line(prediction: Prediction) -> str:
     values = asdict(prediction)
     if prediction.refused is None:
         del values["refused"]
+    if not prediction.others:
+        del values["others"]
     return json.dumps(values, ensure_ascii=False) + "\n"

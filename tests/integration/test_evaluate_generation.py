@@ -88,6 +88,21 @@ def test_sampling_repeats_under_one_seed_and_differs_under_another(tmp_path):
     assert texts(1) != texts(2)
 
 
+def test_of_several_drawn_answers_one_is_kept_and_all_are_on_disk_and_paid_for(tmp_path):
+    generation = {"batch_size": 2, "max_new_tokens": 9, "temperature": 1.0, "candidates": 3}
+    experiment = _experiment(tmp_path, generation=generation)
+    path = generate_split(experiment, tmp_path / "one", "val")
+    again = generate_split(experiment, tmp_path / "two", "val")
+    lines, same = ([json.loads(x) for x in p.read_text().splitlines()] for p in (path, again))
+    assert len(lines) == 7
+    for line, twin in zip(lines, same, strict=True):
+        assert (line["text"], line["others"]) == (twin["text"], twin["others"])
+        assert len({line["text"], *line["others"]}) > 1
+        assert len(line["others"]) == 2
+        assert line["num_tokens"] + 2 <= line["num_passes"] <= 3 * 9
+    assert evaluate_split(experiment, tmp_path / "one", "val")["answers"]["num_answers"] == 7
+
+
 def test_sampling_leaves_the_global_random_state_alone(tmp_path):
     import torch
 

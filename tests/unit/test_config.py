@@ -130,6 +130,15 @@ tracking: {trackers: [{name: tow}, 3]}
     )
 
 
+def test_candidates_that_cannot_disagree_are_refused(load: Callable[..., RunConfig]) -> None:
+    message = errors_of(load, MINIMAL, "generation.candidates=8")
+    assert "candidates is 8, but at temperature 0 all of them are one answer" in message
+    warm = ("generation.temperature=0.7", "generation.candidates=2")
+    message = errors_of(load, MINIMAL, *warm)
+    assert "candidates is 2, and two answers agree with each other alike: take 1, or 3" in message
+    assert load(MINIMAL, warm[0], "generation.candidates=3").generation.candidates == 3
+
+
 def test_missing_sections_are_named(load: Callable[..., RunConfig]) -> None:
     message = errors_of(load, "name: small\nscheme: {}\n")
     for key in ("scheme.name", "backbone", "data"):

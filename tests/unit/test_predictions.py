@@ -79,6 +79,12 @@ def test_any_text_survives_the_file(path, text):
     assert read_predictions(path)[0].text == text
 
 
+def test_the_candidates_that_were_not_kept_survive_the_file(path):
+    with PredictionWriter(path, META) as writer:
+        writer.write(_prediction(0, others=("a", "")))
+    assert read_predictions(path)[0].others == ("a", "")
+
+
 def test_every_prediction_is_on_disk_as_soon_as_it_is_written(path):
     with PredictionWriter(path, META) as writer:
         writer.write(_prediction(0))
