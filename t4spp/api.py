@@ -13,8 +13,9 @@ import numpy as np
 from t4spp.components import Backbone
 from t4spp.decoding.engine import Engine, plain_engine
 from t4spp.decoding.generate import generate
+from t4spp.decoding.prediction import UNWRITABLE_LABEL
 from t4spp.decoding.processes import Crew
-from t4spp.errors import ConfigError, RunError
+from t4spp.errors import ConfigError, RunError, SchemeError
 from t4spp.evaluation.experiment import Experiment, open_experiment
 from t4spp.evaluation.pairs import read_answer
 from t4spp.pictures import as_image
@@ -36,6 +37,7 @@ class Segmentation:
         labels: that the prompt admits.
         size: (H, W) of the picture in pixels, upright.
         text: the raw answer.
+        others: raw candidates that it was chosen before; see ``generation.candidates``.
         coarse: as decoded, before the refiner.
         refined: after it.
         num_tokens: answer tokens; None when nothing tokenised it.
@@ -47,6 +49,7 @@ class Segmentation:
     labels: tuple[str, ...]
     size: tuple[int, int]
     text: str
+    others: tuple[str, ...]
     coarse: Decoded
     refined: Decoded
     num_tokens: int | None
@@ -169,6 +172,11 @@ class Segmenter:
             engine=self.engine,
         )
         for sample, answer in zip(samples, answers, strict=True):
+            if answer.refused == UNWRITABLE_LABEL:
+                raise SchemeError(
+                    f"the scheme {self.experiment.config.scheme.name!r} cannot write one of the "
+                    f"labels {list(names)}, or not at this length. Ask for shorter, plainer names."
+                )
             if answer.refused:
                 raise RunError(
                     f"the prompt {asked!r} does not fit data.max_length="
@@ -183,6 +191,7 @@ class Segmenter:
                     labels=names,
                     size=sample.size,
                     text=answer.text,
+                    others=answer.others,
                     coarse=coarse,
                     refined=refined,
                     num_tokens=answer.num_tokens,

@@ -105,7 +105,10 @@ def parse_override(text: str) -> tuple[dict[str, Any], str]:
 def _mapping(path: Path) -> dict[str, Any]:
     data = read_yaml(path)
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping at the top, received {shown(data)}")
+        raise ConfigError(
+            f"{path}: expected a mapping at the top (`name: ...`, `scheme: ...`), received "
+            f"{shown(data)}. docs/configuration.md lists the keys."
+        )
     return data
 
 

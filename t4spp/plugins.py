@@ -241,7 +241,9 @@ def _installed(only: list[str] | None, broken: list[BrokenPlugin]) -> list[_Plug
 def _from_file(file: str | Path) -> _Plugin:
     path = Path(file).resolve()
     if not path.is_file():
-        raise PluginError(f"--plugin-file {file}: no such file")
+        raise PluginError(
+            f"--plugin-file {file}: no such file. Name a Python file with a plugin's hooks."
+        )
     name = f"t4spp_plugin_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -174,6 +174,7 @@ def describe(job: Job, segmentation: Segmentation, masks: dict[str, BoolMask]) -
             for problem in segmentation.problems
         ],
         "text": segmentation.text,
+        "others": list(segmentation.others),
         "num_tokens": segmentation.num_tokens,
         "num_passes": segmentation.num_passes,
         "seconds": segmentation.seconds,

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t4spp.cli.following import print_counters
 from t4spp.cli.options import (
     add_recipe_arguments,
     add_scheme_argument,
@@ -121,6 +122,7 @@ def samples_of(args: argparse.Namespace, catalogue: Catalogue) -> Sequence[Sampl
             f"{nearest(split, recipe.splits)}"
         )
     samples: Sequence[Sample] = recipe.samples(split)
+    print_counters(component.name, recipe)
     return head(samples, args.limit)
 
 
@@ -161,7 +163,10 @@ def token_counter(scheme: Scheme, folder: Path | None, catalogue: Catalogue) -> 
 
 def _tokenizer_in(folder: Path) -> Any:
     if not folder.is_dir():
-        raise ConfigError(f"--tokenizer {folder}: there is no such folder")
+        raise ConfigError(
+            f"--tokenizer {folder}: there is no such folder. Name one with a tokenizer.json, or "
+            "leave the option out for nano's."
+        )
     from transformers import AutoTokenizer
 
     try:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from t4spp.cli.following import claim, follow, print_counters, tell_recipe, tell_scores
 from t4spp.cli.options import add_set_argument, catalogue_of, print_json, print_table
 from t4spp.cli.progress import progress_bar
 from t4spp.errors import RunError
+
+if TYPE_CHECKING:
+    from t4spp.evaluation.experiment import Experiment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate where needed, score, print."""
+    from t4spp.evaluation.experiment import is_run
     from t4spp.evaluation.predictions import predictions_path
     from t4spp.evaluation.run import metrics_path
     from t4spp.training.processes import leave_processes
@@ -44,18 +49,22 @@ def run(args: argparse.Namespace) -> int:
         raise RunError("--resume and --overwrite contradict each other: choose one.")
     experiment, folder = _open(args)
     split = args.split or experiment.config.data.eval_split
-    path = predictions_path(folder, split)
-    wanted = args.generate or args.resume or args.overwrite or not path.is_file()
-    metrics = generate_and_score(
-        experiment,
-        folder,
-        split,
-        generate=wanted,
-        resume=args.resume,
-        overwrite=args.overwrite,
-        protocols=args.protocol,
-    )
+    if not is_run(Path(args.target)):
+        metrics = _begin(experiment, folder, split, args)
+    else:
+        path = predictions_path(folder, split)
+        metrics = generate_and_score(
+            experiment,
+            folder,
+            split,
+            generate=args.generate or args.resume or args.overwrite or not path.is_file(),
+            resume=args.resume,
+            overwrite=args.overwrite,
+            protocols=args.protocol,
+        )
     if os.environ.get("RANK", "0") == "0":
+        if is_run(Path(args.target)):
+            print_counters(experiment.config.data.recipe.name, experiment.recipe)
         if args.json:
             print_json(metrics)
         else:
@@ -65,8 +74,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _begin(
+    experiment: Experiment, folder: Path, split: str, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Make the folder of a config its run's, answer and score; its trackers follow."""
+    from t4spp.decoding.processes import Crew
+    from t4spp.evaluation.scores import check_protocols
+    from t4spp.tracking import Trackers
+
+    config = experiment.config
+    if args.protocol:
+        check_protocols(args.protocol)
+    experiment.check(split)
+    trackers = Trackers.of_config(config.tracking, experiment.catalogue)
+    crew = Crew.current()
+    claim(experiment, folder, resume=args.resume, overwrite=args.overwrite)
+    with follow(trackers, config, folder, resumed=args.resume, is_main=crew.is_main):
+        if crew.is_main:
+            tell_recipe(trackers, experiment)
+        metrics = generate_and_score(
+            experiment, folder, split, generate=True, resume=args.resume, protocols=args.protocol
+        )
+        if crew.is_main:
+            tell_scores(trackers, experiment, folder, split, metrics)
+    return metrics
+
+
 def generate_and_score(
-    experiment: Any,
+    experiment: Experiment,
     folder: Path,
     split: str,
     *,
@@ -123,9 +158,7 @@ def print_scores(metrics: dict[str, Any]) -> None:
 def _open(args: argparse.Namespace) -> tuple[Any, Path]:
     """The experiment and its folder, from a run's folder or from a config file."""
     from t4spp.config import load_config
-    from t4spp.decoding.processes import Crew
     from t4spp.evaluation.experiment import Experiment, open_experiment
-    from t4spp.training.folders import claim_run_folder
 
     catalogue = catalogue_of(args)
     target = Path(args.target)
@@ -142,10 +175,6 @@ def _open(args: argparse.Namespace) -> tuple[Any, Path]:
             "`t4spp run`, or --set training.mode=none to score the backbone as it is."
         )
     folder = Path(args.output) if args.output else Path("runs") / config.name
-    crew = Crew.current()
-    if crew.is_main:
-        claim_run_folder(folder, config, resume=args.resume, overwrite=args.overwrite)
-    crew.wait()
     return Experiment(config=config, catalogue=catalogue), folder
 
 

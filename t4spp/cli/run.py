@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from t4spp.cli.evaluate import generate_and_score, print_scores
+from t4spp.cli.following import claim, follow, tell_recipe, tell_scores
 from t4spp.cli.options import add_config_arguments, catalogue_of, print_json
 from t4spp.cli.train import (
     add_folder_arguments,
-    follow,
     print_summary,
     run_folder,
     train_followed,
+    trainer_of,
 )
 
 if TYPE_CHECKING:
     from t4spp.evaluation.experiment import Experiment
-    from t4spp.tracking import Trackers
     from t4spp.training.trainer import Trainer
-
-NUM_OVERLAYS = 16
-"""Pictures with masks that trackers are given after the evaluation."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,27 +37,26 @@ def run(args: argparse.Namespace) -> int:
     from t4spp.config import load_config
     from t4spp.decoding.processes import Crew
     from t4spp.evaluation.experiment import Experiment
-    from t4spp.evaluation.scores import check_protocols
     from t4spp.report.html import write_report
     from t4spp.tracking import Trackers
     from t4spp.training.processes import leave_processes
 
     catalogue = catalogue_of(args)
     config = load_config(args.config, args.set, catalogue)
-    check_protocols(config.evaluation.protocols)
     experiment = Experiment(config=config, catalogue=catalogue)
     folder = run_folder(args.output, config)
     split = config.data.eval_split
-    experiment.samples(split)  # a missing dataset is told before anything is trained
     trackers = Trackers.of_config(config.tracking, catalogue)
     trainer = _claimed(experiment, folder, resume=args.resume, overwrite=args.overwrite)
     crew = Crew.current()
     with follow(trackers, config, folder, resumed=args.resume, is_main=crew.is_main):
+        if crew.is_main:
+            tell_recipe(trackers, experiment)
         summary = None if trainer is None else train_followed(trainer, experiment, trackers)
         del trainer  # its weights and optimiser make room for generation
         metrics = generate_and_score(experiment, folder, split, generate=True, resume=args.resume)
         if crew.is_main:
-            _tell(trackers, experiment, folder, split, metrics)
+            tell_scores(trackers, experiment, folder, split, metrics)
     report = write_report(folder, catalogue) if crew.is_main else None
     if crew.is_main:
         if args.json:
@@ -84,46 +80,12 @@ def run(args: argparse.Namespace) -> int:
 def _claimed(
     experiment: Experiment, folder: Path, *, resume: bool, overwrite: bool
 ) -> Trainer | None:
-    """Claim the run's folder; the trainer, where the config trains."""
-    from t4spp.decoding.processes import Crew
-    from t4spp.training.folders import claim_run_folder
-
-    if experiment.config.training.mode != "none":
-        from t4spp.training.trainer import Trainer
-
-        trainer = Trainer(experiment.config, experiment.catalogue, folder, scheme=experiment.scheme)
-        trainer.claim(resume=resume, overwrite=overwrite)
-        return trainer
-    crew = Crew.current()
-    if crew.is_main:
-        claim_run_folder(folder, experiment.config, resume=resume, overwrite=overwrite)
-    crew.wait()
-    return None
-
-
-def _tell(
-    trackers: Trackers, experiment: Experiment, folder: Path, split: str, metrics: dict[str, Any]
-) -> None:
-    """Give the trackers the scores, the predictions and some pictures."""
-    from t4spp.evaluation.pairs import read_answer
-    from t4spp.evaluation.predictions import predictions_path, read_predictions
-    from t4spp.report.gallery import overlay_of
-
-    path = predictions_path(folder, split)
-    trackers.scores(split, metrics)
-    trackers.predictions(path)
-    if not experiment.config.tracking.trackers:
-        return
-    samples = experiment.samples(split)
-    predictions = read_predictions(path)
-    overlays = []
-    for position in range(0, len(samples), max(1, -(-len(samples) // NUM_OVERLAYS))):
-        sample = samples[position]
-        if sample.load_image is None:
-            trackers.note("a prompt without a picture is not drawn", id=sample.id)
-            continue
-        decoded = read_answer(sample, predictions[position], experiment.scheme, experiment.refiner)[
-            1
-        ]
-        overlays.append(overlay_of(sample, decoded))
-    trackers.overlays(trackers.step, overlays)
+    """Claim the run's folder, after all that can fail; the trainer, where the config trains."""
+    config = experiment.config
+    experiment.check(config.data.eval_split)
+    if config.training.mode == "none":
+        claim(experiment, folder, resume=resume, overwrite=overwrite)
+        return None
+    trainer = trainer_of(experiment, folder)
+    trainer.claim(resume=resume, overwrite=overwrite)
+    return trainer

@@ -7,11 +7,10 @@ train FILE``; see docs/training.md.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from t4spp.cli.following import follow, tell_recipe
 from t4spp.cli.options import add_config_arguments, catalogue_of, print_json
 
 if TYPE_CHECKING:
@@ -45,18 +44,19 @@ def run(args: argparse.Namespace) -> int:
     from t4spp.evaluation.experiment import Experiment
     from t4spp.tracking import Trackers
     from t4spp.training.processes import leave_processes
-    from t4spp.training.trainer import Trainer
 
     catalogue = catalogue_of(args)
     config = load_config(args.config, args.set, catalogue)
     folder = run_folder(args.output, config)
     experiment = Experiment(config=config, catalogue=catalogue)
-    trainer = Trainer(config, catalogue, folder, scheme=experiment.scheme)
+    trainer = trainer_of(experiment, folder)
     if config.training.evaluate_every is not None:
         experiment.samples(config.data.eval_split)  # told before anything is trained
     trackers = Trackers.of_config(config.tracking, catalogue)
     trainer.claim(resume=args.resume, overwrite=args.overwrite)
     with follow(trackers, config, folder, resumed=args.resume, is_main=trainer.is_main):
+        if trainer.is_main:
+            tell_recipe(trackers, experiment)
         summary = train_followed(trainer, experiment, trackers)
     if trainer.is_main:
         if args.json:
@@ -73,20 +73,17 @@ def run_folder(output: str | None, config: RunConfig) -> Path:
     return Path(output) if output else Path("runs") / config.name
 
 
-@contextmanager
-def follow(
-    trackers: Trackers, config: RunConfig, folder: Path, *, resumed: bool, is_main: bool
-) -> Iterator[None]:
-    """Let the run's trackers follow it, on the main process."""
-    from t4spp.components import TrackedRun
+def trainer_of(experiment: Experiment, folder: Path) -> Trainer:
+    """The trainer of an experiment, which reads the dataset by the experiment's recipe."""
+    from t4spp.training.trainer import Trainer
 
-    if not is_main:
-        yield
-        return
-    described: dict[str, Any] = config.model_dump(mode="json")
-    run = TrackedRun(name=config.name, folder=folder, config=described, resumed=resumed)
-    with trackers.following(run):
-        yield
+    return Trainer(
+        experiment.config,
+        experiment.catalogue,
+        folder,
+        scheme=experiment.scheme,
+        samples=experiment.training_samples(),
+    )
 
 
 def train_followed(trainer: Trainer, experiment: Experiment, trackers: Trackers) -> TrainSummary:

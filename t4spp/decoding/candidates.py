@@ -58,7 +58,7 @@ def choose(
 ) -> Answer:
     """The answer with the highest mean IoU with the others, the first one of equals.
 
-    Invalid answers are kept only where all are.
+    Invalid answers have no vote, and one is kept only where all are.
 
     Args:
         answers: to one prompt, at least one.
@@ -69,9 +69,9 @@ def choose(
     scale = min(1.0, COMPARED_SIDE / max(size))
     height, width = (max(1, round(side * scale)) for side in size)
     decoded = [scheme.decode(answer.text, (height, width), labels) for answer in answers]
-    score = agreement(decoded, (height, width), labels)
-    valid = np.array([d.status != "invalid" for d in decoded])
-    best = int(np.argmax(np.where(valid, score, score - 2.0)))
+    valid = [i for i, found in enumerate(decoded) if found.status != "invalid"] or [0]
+    score = agreement([decoded[i] for i in valid], (height, width), labels)
+    best = valid[int(np.argmax(score))]
     return replace(
         answers[best],
         num_passes=sum(answer.num_passes for answer in answers),

@@ -20,8 +20,9 @@ from t4spp.decoding.engine import (
     loaded,
     plain_engine,
 )
-from t4spp.decoding.prediction import PROMPT_TOO_LONG, Prediction
+from t4spp.decoding.prediction import PROMPT_TOO_LONG, UNWRITABLE_LABEL, Prediction
 from t4spp.decoding.processes import Crew
+from t4spp.errors import SchemeError
 from t4spp.schemes.base import Scheme
 from t4spp.types import Sample
 
@@ -48,8 +49,8 @@ def generate(
     Samples are cut into chunks of ``settings.batch_size``, always at the same places; each
     process takes every ``crew.size``-th chunk. So the batches, and with them the answers, do not
     depend on the number of processes. Predictions come out on the main process only; the others
-    must exhaust the iterator too. A prompt longer than ``settings.max_length`` is not asked; its
-    prediction is empty and says so in ``refused``.
+    must exhaust the iterator too. A prompt longer than ``settings.max_length``, or for a label that
+    the scheme cannot write, is not asked; its prediction is empty and says so in ``refused``.
 
     Args:
         backbone: loaded, or one that answers by itself (``model is None``).
@@ -73,6 +74,11 @@ def generate(
     bounds = None
     if backbone.model is not None:
         bounds = TokenBounds(loaded(backbone)[1], scheme)
+    elif settings.candidates > 1:
+        logger.warning(
+            "generation.candidates=%d: this backbone has no model to draw from and answers once",
+            settings.candidates,
+        )
     for first in range(start, len(samples), size * crew.size):
         mine = first + crew.rank * size
         # A process that is left without a chunk repeats the round's first one and drops it:
@@ -108,26 +114,42 @@ def _answer_chunk(
 ) -> list[Prediction]:
     began = time.perf_counter()
     if bounds is None:
+        asked = list(chunk)
         texts = backbone.answer(chunk, scheme)
         answers: list[Answer | None] = [_own_answer(backbone, text) for text in texts]
     else:
-        labels = [tuple(sample.labels) or None for sample in chunk]
-        batch = EngineBatch(
-            conversations=[_ask(builder, sample) for sample in chunk],
-            labels=labels,
-            max_new_tokens=settings.max_new_tokens or max(map(bounds.of, labels)),
-            seed=_batch_seed(settings.seed, position),
-        )
+        longest = {s.id: bound for s in chunk if (bound := _bound(s, bounds)) is not None}
+        asked = [sample for sample in chunk if sample.id in longest]
         if settings.candidates > 1:
             engine = agreeing(engine)
-        answers = list(engine(backbone, batch, scheme, settings))
-    if len(answers) != len(chunk):
-        raise RuntimeError(f"{len(answers)} answers to {len(chunk)} prompts")
-    seconds = (time.perf_counter() - began) / len(chunk)
+        answers = []
+        if asked:
+            batch = EngineBatch(
+                conversations=[_ask(builder, sample) for sample in asked],
+                labels=[tuple(sample.labels) or None for sample in asked],
+                max_new_tokens=settings.max_new_tokens or max(longest.values()),
+                seed=_batch_seed(settings.seed, position),
+            )
+            answers = list(engine(backbone, batch, scheme, settings))
+    if len(answers) != len(asked):
+        raise RuntimeError(f"{len(answers)} answers to {len(asked)} prompts")
+    seconds = round((time.perf_counter() - began) / len(chunk), 6)
+    given = dict(zip((sample.id for sample in asked), answers, strict=True))
     return [
-        _prediction(sample, answer, round(seconds, 6), settings)
-        for sample, answer in zip(chunk, answers, strict=True)
+        _prediction(sample, given[sample.id], seconds, settings)
+        if sample.id in given
+        else _refusal(sample, seconds, UNWRITABLE_LABEL)
+        for sample in chunk
     ]
+
+
+def _bound(sample: Sample, bounds: TokenBounds) -> int | None:
+    """The most tokens of an answer; None, and a warning, where the scheme cannot write one."""
+    try:
+        return bounds.of(tuple(sample.labels) or None)
+    except SchemeError as error:
+        logger.warning("sample %r is not asked: %s", sample.id, error)
+        return None
 
 
 def _prediction(
@@ -140,16 +162,30 @@ def _prediction(
             sample.id,
             settings.max_length,
         )
+        return _refusal(sample, seconds, PROMPT_TOO_LONG)
     return Prediction(
         id=sample.id,
         prompt=sample.prompt,
         labels=tuple(sample.labels),
-        text="" if answer is None else answer.text,
-        num_tokens=None if answer is None else answer.num_tokens,
-        num_passes=0 if answer is None else answer.num_passes,
+        text=answer.text,
+        num_tokens=answer.num_tokens,
+        num_passes=answer.num_passes,
         seconds=seconds,
-        refused=PROMPT_TOO_LONG if answer is None else None,
-        others=() if answer is None else answer.others,
+        others=answer.others,
+    )
+
+
+def _refusal(sample: Sample, seconds: float, reason: str) -> Prediction:
+    """The empty answer of a model that was not asked."""
+    return Prediction(
+        id=sample.id,
+        prompt=sample.prompt,
+        labels=tuple(sample.labels),
+        text="",
+        num_tokens=None,
+        num_passes=0,
+        seconds=seconds,
+        refused=reason,
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 PROMPT_TOO_LONG = "prompt-too-long"
 """``refused`` of a prompt that does not fit ``data.max_length``."""
+UNWRITABLE_LABEL = "unwritable-label"
+"""``refused`` of a prompt for a label that the scheme cannot write."""
 
 
 @dataclass(frozen=True, kw_only=True)

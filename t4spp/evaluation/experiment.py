@@ -15,6 +15,7 @@ from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.head import head
 from t4spp.decoding.engine import GenerationSettings
 from t4spp.errors import RunError
+from t4spp.evaluation.scores import check_protocols
 from t4spp.plugins import Catalogue
 from t4spp.schemes.base import Scheme
 from t4spp.training.binding import binding_config, binding_hash
@@ -94,16 +95,42 @@ class Experiment:
         Raises:
             RunError: there is no checkpoint, or it belongs to another backbone or scheme.
         """
-        checkpoint = self.checkpoint_name(run)
+        if self.config.training.mode == "none":
+            return self.untrained_backbone
+        return self._with_weights(CheckpointStore(run).folder / self.checkpoint_name(run))
+
+    @cached_property
+    def untrained_backbone(self) -> Backbone:
+        """What answers where nothing is trained, on this process's device.
+
+        Raises:
+            RunError: ``training.init_from`` belongs to another backbone or scheme.
+        """
+        return self._with_weights(self.config.training.init_from)
+
+    def _with_weights(self, folder: Path | None) -> Backbone:
         backbone = self.new_backbone()
         if backbone.model is None:
             return backbone
-        if checkpoint:
-            trains = self.config.training.mode != "none"
-            folder = CheckpointStore(run).folder / checkpoint if trains else Path(checkpoint)
+        if folder is not None:
             load_checkpoint(backbone, folder, scheme=self.scheme.fingerprint(), merge=True)
         backbone.model.to(own_device())
         return backbone
+
+    def check(self, split: str) -> None:
+        """Build whatever can be built before training.
+
+        So that faults are told before a folder is claimed, and a run in it perhaps replaced.
+
+        Raises:
+            T4sppError: a protocol, the refiner, the dataset, or the backbone of a config that does
+                not train is missing or damaged.
+        """
+        check_protocols(self.config.evaluation.protocols)
+        self.samples(split)
+        _ = self.refiner
+        if self.config.training.mode == "none":
+            _ = self.untrained_backbone
 
     def builder(self) -> ConversationBuilder:
         """Asks the questions."""
@@ -121,6 +148,15 @@ class Experiment:
             max_length=self.config.data.max_length,
             seed=self.config.seed,
         )
+
+    def training_samples(self) -> Sequence[Sample]:
+        """The first ``data.max_train_samples`` samples of the training split, perhaps none.
+
+        Raises:
+            RecipeError: unknown split, or files are missing.
+        """
+        data = self.config.data
+        return head(self.recipe.samples(data.train_split), data.max_train_samples)
 
     def samples(self, split: str) -> Sequence[Sample]:
         """The samples of a split that are scored: the first ``data.max_eval_samples``.

@@ -189,6 +189,7 @@ def evaluate_split(
         "backbone": meta.backbone,
         "checkpoint": meta.checkpoint,
         "refiner": config.refiner.model_dump(mode="json"),
+        "recipe_counters": dict(experiment.recipe.counters()),
         **summarise(
             scored,
             names,

@@ -160,6 +160,34 @@ def test_picture_missing_where_pixels_are_needed(house: Path, refused: Refused) 
     assert main(["run", "oracle.yaml"]) == 0  # the oracle looks at masks alone
 
 
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "data.recipe.params.masks=nowhere",
+        "data.eval_split=vale",
+        "backbone={name: nano, params: {weights: nowhere}}",
+        "training.init_from=nowhere",
+        "evaluation.protocols=[natve]",
+    ],
+)
+def test_a_mistake_leaves_no_folder_and_no_finished_run_behind_it_damaged(
+    house: Path, refused: Refused, command: str, change: str
+) -> None:
+    if "init_from" in change:
+        change = "backbone={name: nano}", change
+    changes = [part for text in np.atleast_1d(change) for part in ("--set", str(text))]
+    refused(command, "oracle.yaml", *changes)
+    assert not (house / "runs").exists()
+    assert main([command, "oracle.yaml"]) == 0
+    refused(command, "oracle.yaml", "--overwrite", *changes)
+
+
+def test_class_that_no_descriptor_can_carry(refused: Refused) -> None:
+    error = refused("run", "oracle.yaml", "--set", "data.recipe.params.classes=[sky, 'a|b']")
+    assert "class 1 is called 'a|b', which no descriptor can carry" in error
+
+
 def test_label_that_the_scheme_cannot_write(house: Path, refused: Refused) -> None:
     assert main(["run", "tiny.yaml", "--plugin-file", str(SUPPORT)]) == 0
     for label in ("a|b", "others", "a <|fg1|>"):

@@ -246,6 +246,17 @@ def test_prompt_longer_than_max_length_is_counted_and_not_asked(tmp_path, caplog
     assert answers["num_answers"] == 5
 
 
+def test_prompt_for_a_label_that_cannot_be_written_is_counted_and_not_asked(tmp_path, caplog):
+    recipe = {"name": "rectangles", "params": {"num_samples": 5, "bad_label": 3}}
+    path = generate_split(_experiment(tmp_path, data={"recipe": recipe}), tmp_path, "val")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line.get("refused") for line in lines] == [None] * 3 + ["unwritable-label", None]
+    assert (lines[3]["text"], lines[3]["num_passes"]) == ("", 0)
+    assert "sample 'r3' is not asked: the label" in caplog.text
+    answers = evaluate_split(_experiment(tmp_path, data={"recipe": recipe}), tmp_path, "val")
+    assert answers["answers"]["problems"]["unwritable-label"]["answers"] == 1
+
+
 def test_nothing_is_generated_where_every_prompt_is_too_long(tmp_path):
     data = {"recipe": {"name": "rectangles", "params": {"num_samples": 3}}, "max_length": 16}
     path = generate_split(_experiment(tmp_path, data=data), tmp_path, "val")
@@ -392,9 +403,9 @@ def test_a_tracker_that_cannot_be_built_is_told_before_the_old_run_is_replaced(t
         assert (tmp_path / "run" / "checkpoints" / "latest").is_file()
 
 
-@pytest.mark.slow
-def test_two_processes_generate_and_score_exactly_what_one_does(tmp_path, project):
-    _experiment(tmp_path)
+@pytest.mark.parametrize("drawn", [{}, {"temperature": 1.0, "candidates": 3}])
+def test_two_processes_generate_and_score_exactly_what_one_does(tmp_path, project, drawn):
+    _experiment(tmp_path, generation={"batch_size": 2, "max_new_tokens": 9, **drawn})
     runs = []
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     for number, launch in enumerate([[], launcher]):

@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from t4spp.cli import main
 from t4spp.plugins import load_catalogue
 from t4spp.testing import build_scheme
+from t4spp.tracking import read_events
 
 SCHEMES = ["image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick"]
 NUM_SAMPLES = 23
@@ -71,6 +73,33 @@ def _expected_mean_iou(scheme):
             found = found if found.shape else np.zeros_like(truth)
             ious.append((truth & found).sum() / (truth | found).sum())
     return np.mean(np.sort(ious))
+
+
+def test_what_the_recipe_left_out_is_logged_and_told(tmp_path, capsys):
+    masks, images = tmp_path / "masks", tmp_path / "images"
+    for folder, stems in ((masks, "ab"), (images, "abc")):
+        folder.mkdir()
+        for stem in stems:
+            Image.fromarray(np.ones((6, 8), np.uint8)).save(folder / f"{stem}.png")
+    params = {"images": str(images), "masks": str(masks), "classes": ["sky", "road"]}
+    recipe = {"name": "semantic-folder", "params": params}
+    config = _config(tmp_path, data={"recipe": recipe, "eval_split": "all"})
+    code, out, err = _evaluate(capsys, config, "-o", tmp_path / "run")
+    assert code == 0
+    counted = {"pictures_without_mask": 1}
+    assert json.loads(out)["recipe_counters"] == counted
+    assert "semantic-folder: pictures_without_mask 1" in err
+    notes = read_events(tmp_path / "run" / "events.jsonl").of_kind("note")
+    assert {**notes[0], **counted, "message": "recipe counters"} == notes[0]
+    main(["evaluate", str(tmp_path / "run")])
+    assert "semantic-folder: pictures_without_mask 1" in capsys.readouterr().err
+
+
+def test_an_evaluation_of_a_config_is_tracked_as_a_run_is(tmp_path, capsys):
+    code, out, _ = _evaluate(capsys, _config(tmp_path), "-o", tmp_path / "run")
+    (event,) = read_events(tmp_path / "run" / "events.jsonl").of_kind("eval")
+    expected = json.loads(out)["protocols"]["native"]["mean_iou"]["value"]
+    assert (code, event["native/mean_iou"]) == (0, expected)
 
 
 @pytest.mark.parametrize("name", SCHEMES)

@@ -80,7 +80,6 @@ def weights(summary: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_a_run_killed_by_signal_9_resumes_to_the_same_bytes(
     project: Path, config_file: Path, tmp_path: Path
 ) -> None:
@@ -118,7 +117,6 @@ def test_a_run_killed_by_signal_9_resumes_to_the_same_bytes(
     assert logged == [5, 10, 15, 20, 25, 30, 35, 40]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "optimizer"), [("lora", "adamw"), ("full", "muon")])
 def test_two_processes_train_to_the_weights_of_one(
     mode: str, optimizer: str, project: Path, config_file: Path, tmp_path: Path
@@ -137,7 +135,6 @@ def test_two_processes_train_to_the_weights_of_one(
     )
 
 
-@pytest.mark.slow
 def test_two_processes_train_on_packed_prompts_to_the_weights_of_one(
     project: Path, tmp_path: Path
 ) -> None:

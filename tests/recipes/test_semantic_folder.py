@@ -243,11 +243,12 @@ def test_contradicting_parameters_are_refused(catalogue, params, message):
         catalogue.build("recipe", "semantic-folder", params)
 
 
-def test_a_class_twice_and_a_bar_in_a_joined_name_are_refused(build):
+@pytest.mark.parametrize("prompts", ["by-class", "segment-all"])
+def test_a_class_twice_and_one_that_no_descriptor_can_carry_are_refused(build, prompts):
     with pytest.raises(RecipeError, match="'sky' occurs twice"):
         build(classes=["sky", "road", "sky"])
-    with pytest.raises(RecipeError, match=r"'a\|b' holds '\|'"):
-        build(classes=["sky", "road", "a|b"], prompts="segment-all")
+    with pytest.raises(RecipeError, match=r"class 2 is called 'a\|b'.*it holds '\|'.*Rename it"):
+        build(classes=["sky", "road", "a|b"], prompts=prompts)
 
 
 def test_a_missing_root_says_where_to_get_the_dataset(catalogue, tmp_path):

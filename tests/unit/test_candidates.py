@@ -85,6 +85,17 @@ def test_an_answer_that_cannot_be_read_is_kept_only_where_none_can() -> None:
     assert choose(answers(INVALID, INVALID), scheme(), (4, 4), ("dog",)).text == INVALID
 
 
+def test_answers_that_cannot_be_read_do_not_vote_for_nothing() -> None:
+    """Unreadable answers hold no region, as an answer does that says nothing is there."""
+    said = answers(INVALID, INVALID, INVALID, NOTHING, LEFT, LEFT)
+    assert choose(said, scheme(), (4, 4), ("dog",)).text == LEFT
+
+
+def test_large_pictures_are_compared_at_256_pixels_a_side() -> None:
+    kept = choose(answers(RIGHT, TOP, LEFT), scheme(), (4000, 30000), ("dog",))
+    assert kept.text == TOP
+
+
 @given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=2, max_size=6))
 def test_agreement_lies_in_0_to_1_and_follows_the_order(masks: list[list[bool]]) -> None:
     found = decoded(*masks)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t4spp.errors import RecipeError
+from t4spp.schemes.labels import label_fault
 from t4spp.types import BACKGROUND
 
 BACKGROUND_NAMES = (BACKGROUND, "background", "_background_")
@@ -66,7 +67,7 @@ def make_class_list(
         where: what the list came from, for errors.
 
     Raises:
-        RecipeError: a name is empty, or none is left.
+        RecipeError: a name is empty or none that a descriptor can carry, or none is left.
     """
     chosen = (
         [number for number, name in names.items() if name in BACKGROUND_NAMES]
@@ -78,6 +79,12 @@ def make_class_list(
         if not name.strip():
             raise RecipeError(f"{where}: class {number} has an empty name; every class needs one.")
         if number not in void and number not in chosen:
+            fault = label_fault(name, max_chars=len(name))  # schemes bound the length
+            if fault is not None:
+                raise RecipeError(
+                    f"{where}: class {number} is called {name!r}, which no descriptor can carry: "
+                    f"{fault}. Rename it."
+                )
             ids[name] = (*ids.get(name, ()), number)
     if not ids:
         raise RecipeError(f"{where}: no class is left to segment; all are void or background.")

@@ -116,13 +116,6 @@ class SemanticFolder(Recipe):
                 "semantic-folder: val_share splits one folder, but the data have the splits "
                 f"{', '.join(self._layout.splits)} already. Set val_share to 0."
             )
-        if config.prompts == "segment-all":
-            joined = [name for name in self._layout.classes.names if "|" in name]
-            if joined:
-                raise RecipeError(
-                    f"semantic-folder: the class name {joined[0]!r} holds '|', which separates "
-                    "the names of a segment-all prompt. Rename it in 'classes'."
-                )
         self._records: dict[str, tuple[MaskRecord, ...]] = {}
         self._splits: dict[str, tuple[LazySamples[_Entry], Counter[str]]] = {}
 
