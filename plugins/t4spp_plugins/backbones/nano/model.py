@@ -135,7 +135,7 @@ def grow(
     model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, seed: int
 ) -> int:
     """Give the model a row for every token that ``tokenizer`` has learnt; returns how many."""
-    before = model.get_input_embeddings().weight.shape[0]
+    before = int(model.get_input_embeddings().weight.shape[0])
     if len(tokenizer) <= before:
         return 0
     with torch.random.fork_rng(devices=[]):

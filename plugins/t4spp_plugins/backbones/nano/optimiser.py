@@ -43,7 +43,8 @@ class PairedOptimiser:
         matrices: list[dict[str, Any]] = []
         others: list[dict[str, Any]] = []
         for module, share in modules:
-            inside, outside = [], []
+            inside: list[Tensor] = []
+            outside: list[Tensor] = []
             for name, parameter in module.named_parameters():
                 in_block = parameter.ndim == 2 and "layers." in name
                 (inside if in_block else outside).append(parameter)

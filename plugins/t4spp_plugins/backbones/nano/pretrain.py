@@ -83,7 +83,7 @@ class Pretraining:
             # the fused attention is slower there, in bfloat16 and for answers this short
             model.set_attn_implementation({"text_config": "eager"})
         split = self.split("train", 1)()
-        difficulty = split.params.scene_difficulty  # type: ignore[attr-defined]
+        difficulty = split.params.scene_difficulty
         self.colours, self.shapes = tuple(difficulty.colours), tuple(difficulty.shapes)
         torch.manual_seed(config.seed)
         width = model.config.vision_config.hidden_size
@@ -178,7 +178,7 @@ class Pretraining:
         with (self.folder / "events.jsonl").open("a", encoding="utf-8") as events:
             for step, batch in enumerate(self._progress(loader, stage), start=1):
                 loss, readings = self.objective(stage, self._placed(batch))
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 norm = optimiser.step()
                 total += float(loss.detach())
                 if step == stage.steps and stage.name != "vision":
@@ -193,8 +193,9 @@ class Pretraining:
                     events.write(json.dumps(line) + "\n")
                     events.flush()
                 if step % 300 == 0 or step == stage.steps:
-                    line = {"stage": stage.name, "step": step, "val": self.validate(stage, val)}
-                    events.write(json.dumps(line) + "\n")
+                    held_out = self.validate(stage, val)
+                    said = {"stage": stage.name, "step": step, "val": held_out}
+                    events.write(json.dumps(said) + "\n")
                     events.flush()
                     self.save(stage)
 
