@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from t4spp.api import Segmenter
 from t4spp.cli import main
@@ -261,6 +262,24 @@ def test_nothing_is_generated_where_every_prompt_is_too_long(tmp_path):
     data = {"recipe": {"name": "rectangles", "params": {"num_samples": 3}}, "max_length": 16}
     path = generate_split(_experiment(tmp_path, data=data), tmp_path, "val")
     assert _texts(path) == ["", "", ""]
+
+
+def test_python_and_predict_keep_the_candidates_that_were_not_chosen(tmp_path, capsys):
+    drawn = {"max_new_tokens": 9, "temperature": 1.0, "candidates": 3}
+    experiment = _experiment(tmp_path, generation=drawn)
+    segmenter = Segmenter(experiment, experiment.new_backbone())
+    found = segmenter.segment(np.zeros((8, 8, 3), np.uint8), "the dog")
+    assert len(found.others) == 2
+    options = ["--plugin-file", str(PLUGIN)]
+    assert (
+        main(["evaluate", str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "run"), *options]) == 0
+    )
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "dark.png")
+    mask = tmp_path / "out.png"
+    asked = ["predict", str(tmp_path / "dark.png"), "the dog", "--run", str(tmp_path / "run")]
+    assert main([*asked, "-o", str(mask), *options]) == 0
+    record = json.loads(mask.with_suffix(".json").read_text())
+    assert (record["text"], record["others"]) == (found.text, list(found.others))
 
 
 def test_python_says_that_a_prompt_is_too_long(tmp_path):
