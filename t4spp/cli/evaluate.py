@@ -40,16 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate where needed, score, print."""
-    from t4spp.evaluation.experiment import is_run
     from t4spp.evaluation.predictions import predictions_path
     from t4spp.evaluation.run import metrics_path
+    from t4spp.evaluation.scores import check_protocols
     from t4spp.training.processes import leave_processes
 
     if args.resume and args.overwrite:
         raise RunError("--resume and --overwrite contradict each other: choose one.")
     experiment, folder = _open(args)
     split = args.split or experiment.config.data.eval_split
-    if not is_run(Path(args.target)):
+    check_protocols(args.protocol or experiment.config.evaluation.protocols)
+    begins = Path(args.target).is_file()
+    if begins:
         metrics = _begin(experiment, folder, split, args)
     else:
         path = predictions_path(folder, split)
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             protocols=args.protocol,
         )
     if os.environ.get("RANK", "0") == "0":
-        if is_run(Path(args.target)):
+        if not begins:
             print_counters(experiment.config.data.recipe.name, experiment.recipe)
         if args.json:
             print_json(metrics)
@@ -79,12 +81,9 @@ def _begin(
 ) -> dict[str, Any]:
     """Make the folder of a config its run's, answer and score; its trackers follow."""
     from t4spp.decoding.processes import Crew
-    from t4spp.evaluation.scores import check_protocols
     from t4spp.tracking import Trackers
 
     config = experiment.config
-    if args.protocol:
-        check_protocols(args.protocol)
     experiment.check(split)
     trackers = Trackers.of_config(config.tracking, experiment.catalogue)
     crew = Crew.current()
@@ -112,9 +111,7 @@ def generate_and_score(
 ) -> dict[str, Any]:
     """Generate (on request) and score a split, with progress bars."""
     from t4spp.evaluation.run import evaluate_split, generate_split
-    from t4spp.evaluation.scores import check_protocols
 
-    check_protocols(protocols or experiment.config.evaluation.protocols)
     number = len(experiment.samples(split))
     if generate:
         with progress_bar(number, f"answer {split}") as progress:

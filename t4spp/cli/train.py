@@ -75,6 +75,7 @@ def run_folder(output: str | None, config: RunConfig) -> Path:
 
 def trainer_of(experiment: Experiment, folder: Path) -> Trainer:
     """The trainer of an experiment, which reads the dataset by the experiment's recipe."""
+    from t4spp.data.head import training_samples
     from t4spp.training.trainer import Trainer
 
     return Trainer(
@@ -82,7 +83,7 @@ def trainer_of(experiment: Experiment, folder: Path) -> Trainer:
         experiment.catalogue,
         folder,
         scheme=experiment.scheme,
-        samples=experiment.training_samples(),
+        samples=training_samples(experiment.recipe, experiment.config.data),
     )
 
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from t4spp.types import Sample
+
+if TYPE_CHECKING:
+    from t4spp.components import Recipe
+    from t4spp.config import DataConfig
+
+
+def training_samples(recipe: Recipe, data: DataConfig) -> Sequence[Sample]:
+    """The first ``data.max_train_samples`` samples of the training split, perhaps none.
+
+    Raises:
+        RecipeError: unknown split, or files are missing.
+    """
+    return head(recipe.samples(data.train_split), data.max_train_samples)
 
 
 class Head(Sequence[Sample]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,16 +30,18 @@ def agreeing(engine: Engine) -> Engine:
 
     ``engine`` answers the batch so many times, each time with a seed of its own. The answer kept is
     a text that the model wrote; its ``num_passes`` counts those of all candidates, ``others`` holds
-    their texts.
+    their texts. Pictures are read once.
     """
 
     def answer(
         backbone: Backbone, batch: EngineBatch, scheme: Scheme, settings: GenerationSettings
     ) -> list[Answer | None]:
+        read_once = [replace(c, load_image=cache(c.load_image)) for c in batch.conversations]
         rounds = []
         for number in range(settings.candidates):
             seed = seed_from(batch.seed, "candidate", number)
-            rounds.append(engine(backbone, replace(batch, seed=seed), scheme, settings))
+            again = replace(batch, conversations=read_once, seed=seed)
+            rounds.append(engine(backbone, again, scheme, settings))
         kept: list[Answer | None] = []
         for conversation, labels, *drawn in zip(
             batch.conversations, batch.labels, *rounds, strict=True

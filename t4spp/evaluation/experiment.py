@@ -149,15 +149,6 @@ class Experiment:
             seed=self.config.seed,
         )
 
-    def training_samples(self) -> Sequence[Sample]:
-        """The first ``data.max_train_samples`` samples of the training split, perhaps none.
-
-        Raises:
-            RecipeError: unknown split, or files are missing.
-        """
-        data = self.config.data
-        return head(self.recipe.samples(data.train_split), data.max_train_samples)
-
     def samples(self, split: str) -> Sequence[Sample]:
         """The samples of a split that are scored: the first ``data.max_eval_samples``.
 

@@ -19,7 +19,7 @@ from t4spp.training.checkpoints import ADAPTER, MODEL
 from t4spp.training.learner import Learner
 from t4spp.training.lora import count_parameters
 from t4spp.training.processes import seed_everything
-from t4spp.training.saving import RunState
+from t4spp.training.saving import COUNTS, RunState
 from t4spp.training.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -209,16 +209,18 @@ class Loop:
         """Add up what all processes see in this step; returns the number of answer tokens."""
         import torch
 
-        names = ("answer_tokens", "samples", "too_long", "unwritable", "unpacked")
-        own = (
-            batch.num_answer_tokens,
-            batch.num_samples,
-            len(batch.too_long),
-            len(batch.unwritable),
-            batch.num_unpacked,
+        own = {
+            "answer_tokens": batch.num_answer_tokens,
+            "samples": batch.num_samples,
+            "too_long": len(batch.too_long),
+            "unwritable": len(batch.unwritable),
+            "unpacked": batch.num_unpacked,
+        }
+        values = torch.tensor(
+            [own[name] for name in COUNTS], dtype=torch.int64, device=self.accelerator.device
         )
-        values = torch.tensor(own, dtype=torch.int64, device=self.accelerator.device)
-        sums = self.accelerator.reduce(values, reduction="sum").tolist()
+        reduced = self.accelerator.reduce(values, reduction="sum").tolist()
+        sums = dict(zip(COUNTS, reduced, strict=True))
         counts = self.state.counts
         for sample_id in batch.too_long[: max(0, NUM_LOGGED_EXAMPLES - counts["too_long"])]:
             logger.warning(
@@ -226,11 +228,10 @@ class Loop:
                 sample_id,
                 self.config.data.max_length,
             )
-        for name, value in zip(names, sums, strict=True):
-            counts[name] += value
-        self.window.tokens += sums[0]
-        self.window.samples += sums[1]
-        return int(sums[0])
+        counts.update(sums)
+        self.window.tokens += sums["answer_tokens"]
+        self.window.samples += sums["samples"]
+        return int(sums["answer_tokens"])
 
     def _after_step(self, done: int, progress: Any) -> None:
         last = done == self.training.steps

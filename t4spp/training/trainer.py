@@ -10,7 +10,7 @@ from t4spp.components import Backbone, ModelInputs
 from t4spp.config import AugmentConfig, RunConfig
 from t4spp.data.augment import Augmenter
 from t4spp.data.conversations import ConversationBuilder
-from t4spp.data.head import head
+from t4spp.data.head import training_samples
 from t4spp.data.order import GlobalOrder, num_micro_batches
 from t4spp.errors import BackboneError, ConfigError, RunError
 from t4spp.plugins import Catalogue
@@ -226,8 +226,7 @@ class Trainer:
     def _read_samples(self, catalogue: Catalogue) -> Sequence[Sample]:
         data = self.config.data
         recipe = catalogue.build("recipe", data.recipe.name, data.recipe.params, "data.recipe")
-        samples: Sequence[Sample] = recipe.samples(data.train_split)
-        return head(samples, data.max_train_samples)
+        return training_samples(recipe, data)
 
     def _load_backbone(self, catalogue: Catalogue) -> Backbone:
         chosen = self.config.backbone

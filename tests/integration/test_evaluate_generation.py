@@ -1,18 +1,13 @@
 import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support_experiment import PLUGIN, texts_in, tiny_experiment
 
 from t4spp.api import Segmenter
 from t4spp.cli import main
 from t4spp.components import Backbone
-from t4spp.config import load_config
 from t4spp.data.head import Head
 from t4spp.decoding.engine import Answer, EngineBatch, GenerationSettings, TokenBounds, read_answer
 from t4spp.decoding.generate import generate
@@ -21,29 +16,6 @@ from t4spp.errors import RecipeError, RunError
 from t4spp.evaluation.during_training import TrainingEvaluator
 from t4spp.evaluation.experiment import Experiment
 from t4spp.evaluation.run import evaluate_split, generate_split
-from t4spp.plugins import load_catalogue
-
-PLUGIN = Path(__file__).resolve().parents[1] / "support_backbone.py"
-
-
-def _experiment(tmp_path, **sections):
-    config = {
-        "name": "tiny",
-        "scheme": {"name": "next-brick", "params": {"grid": 4}},
-        "backbone": {"name": "tiny-text"},
-        "data": {"recipe": {"name": "rectangles", "params": {"num_samples": 7}}},
-        "generation": {"batch_size": 2, "max_new_tokens": 9},
-        "evaluation": {"bootstrap": 10},
-        **sections,
-    }
-    path = tmp_path / "tiny.yaml"
-    path.write_text(json.dumps(config))
-    catalogue = load_catalogue(plugin_files=[PLUGIN])
-    return Experiment(config=load_config(path, (), catalogue), catalogue=catalogue)
-
-
-def _texts(path):
-    return [json.loads(line)["text"] for line in path.read_text().splitlines()]
 
 
 def _generate(experiment, backbone=None, crew=None, engine=None, **settings):
@@ -63,7 +35,7 @@ def _generate(experiment, backbone=None, crew=None, engine=None, **settings):
 
 
 def test_predictions_come_in_the_samples_order_with_their_costs(tmp_path):
-    predictions = _generate(_experiment(tmp_path))
+    predictions = _generate(tiny_experiment(tmp_path))
     assert [prediction.id for prediction in predictions] == [f"r{i}" for i in range(7)]
     for prediction in predictions:
         assert 1 <= prediction.num_tokens <= 9
@@ -72,14 +44,14 @@ def test_predictions_come_in_the_samples_order_with_their_costs(tmp_path):
 
 
 def test_answers_do_not_depend_on_the_batch_they_are_padded_in(tmp_path):
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     backbone = experiment.new_backbone()
     alone = [prediction.text for prediction in _generate(experiment, backbone, batch_size=1)]
     assert [p.text for p in _generate(experiment, backbone, batch_size=5)] == alone
 
 
 def test_sampling_repeats_under_one_seed_and_differs_under_another(tmp_path):
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     backbone = experiment.new_backbone()
 
     def texts(seed):
@@ -91,7 +63,7 @@ def test_sampling_repeats_under_one_seed_and_differs_under_another(tmp_path):
 
 def test_of_several_drawn_answers_one_is_kept_and_all_are_on_disk_and_paid_for(tmp_path):
     generation = {"batch_size": 2, "max_new_tokens": 9, "temperature": 1.0, "candidates": 3}
-    experiment = _experiment(tmp_path, generation=generation)
+    experiment = tiny_experiment(tmp_path, generation=generation)
     path = generate_split(experiment, tmp_path / "one", "val")
     again = generate_split(experiment, tmp_path / "two", "val")
     lines, same = ([json.loads(x) for x in p.read_text().splitlines()] for p in (path, again))
@@ -107,7 +79,7 @@ def test_of_several_drawn_answers_one_is_kept_and_all_are_on_disk_and_paid_for(t
 def test_sampling_leaves_the_global_random_state_alone(tmp_path):
     import torch
 
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     backbone = experiment.new_backbone()
     torch.manual_seed(0)
     expected = torch.rand(3)
@@ -117,7 +89,7 @@ def test_sampling_leaves_the_global_random_state_alone(tmp_path):
 
 
 def test_generation_leaves_the_models_mode_as_it_was(tmp_path):
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     backbone = experiment.new_backbone()
     backbone.model.train()
     _generate(experiment, backbone)
@@ -127,7 +99,7 @@ def test_generation_leaves_the_models_mode_as_it_was(tmp_path):
 def test_end_token_is_cut_and_counted_and_scheme_tokens_are_kept(tmp_path):
     import torch
 
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     tokenizer = experiment.new_backbone().tokenizer
     sample = experiment.samples("val")[0]
     text = f"Here it is.\n<seg>{experiment.scheme.encode(sample.targets, sample.size)}</seg>"
@@ -142,13 +114,13 @@ def test_end_token_is_cut_and_counted_and_scheme_tokens_are_kept(tmp_path):
 def test_answer_without_an_end_token_is_taken_whole(tmp_path):
     import torch
 
-    tokenizer = _experiment(tmp_path).new_backbone().tokenizer
+    tokenizer = tiny_experiment(tmp_path).new_backbone().tokenizer
     ids = tokenizer("no end", add_special_tokens=False).input_ids
     assert read_answer(torch.tensor(ids), tokenizer, [tokenizer.eos_token_id]).text == "no end"
 
 
 def test_bound_covers_every_whole_answer_of_the_truth(tmp_path):
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     tokenizer = experiment.new_backbone().tokenizer
     bounds = TokenBounds(tokenizer, experiment.scheme)
     builder = experiment.builder()
@@ -158,7 +130,7 @@ def test_bound_covers_every_whole_answer_of_the_truth(tmp_path):
 
 
 def test_another_engine_replaces_the_plain_one(tmp_path):
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     seen = []
 
     def engine(backbone, batch, scheme, settings):
@@ -183,7 +155,7 @@ class _Rank(Crew):
 
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_shares_of_several_processes_make_up_the_whole_without_repeats(tmp_path, size):
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     backbone = experiment.new_backbone()
     whole = [prediction.text for prediction in _generate(experiment, backbone)]
     found = {}
@@ -195,7 +167,7 @@ def test_shares_of_several_processes_make_up_the_whole_without_repeats(tmp_path,
 
 
 def test_interrupted_generation_resumes_to_the_same_file(tmp_path):
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     whole = generate_split(experiment, tmp_path / "whole", "val")
     run = tmp_path / "run"
 
@@ -208,16 +180,16 @@ def test_interrupted_generation_resumes_to_the_same_file(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         generate_split(experiment, run, "val", progress=stop)
     path = run / "predictions" / "val.jsonl"
-    assert _texts(path) == _texts(whole)[:4]
+    assert texts_in(path) == texts_in(whole)[:4]
     path.write_bytes(path.read_bytes()[:-7])
     told = []
     generate_split(experiment, run, "val", resume=True, progress=told.append)
     assert told == [2, 2, 2, 1]
-    assert _texts(path) == _texts(whole)
+    assert texts_in(path) == texts_in(whole)
 
 
 def test_resuming_finished_predictions_loads_no_weights(tmp_path, monkeypatch):
-    experiment = _experiment(tmp_path)
+    experiment = tiny_experiment(tmp_path)
     generate_split(experiment, tmp_path, "val")
     monkeypatch.setattr(Experiment, "new_backbone", None)
     generate_split(experiment, tmp_path, "val", resume=True)
@@ -225,17 +197,19 @@ def test_resuming_finished_predictions_loads_no_weights(tmp_path, monkeypatch):
 
 def test_unreadable_picture_is_named_and_earlier_answers_are_kept(tmp_path):
     recipe = {"name": "rectangles", "params": {"num_samples": 7, "broken": 5}}
-    experiment = _experiment(tmp_path, data={"recipe": recipe})
+    experiment = tiny_experiment(tmp_path, data={"recipe": recipe})
     with pytest.raises(RecipeError, match="picture 5 is truncated"):
         generate_split(experiment, tmp_path, "val")
-    assert len(_texts(tmp_path / "predictions" / "val.jsonl")) == 4
+    assert len(texts_in(tmp_path / "predictions" / "val.jsonl")) == 4
 
 
 def test_prompt_longer_than_max_length_is_counted_and_not_asked(tmp_path, caplog):
     # "Segment red box.\n" takes 17 tokens of this tokenizer, a blue box one more.
     recipe = {"name": "rectangles", "params": {"num_samples": 5}}
     data = {"recipe": recipe, "max_length": 17, "templates": "fixed"}
-    experiment = _experiment(tmp_path, data=data, generation={"batch_size": 3, "max_new_tokens": 4})
+    experiment = tiny_experiment(
+        tmp_path, data=data, generation={"batch_size": 3, "max_new_tokens": 4}
+    )
     path = generate_split(experiment, tmp_path, "val")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line.get("refused") for line in lines] == [None, "prompt-too-long"] * 2 + [None]
@@ -249,24 +223,24 @@ def test_prompt_longer_than_max_length_is_counted_and_not_asked(tmp_path, caplog
 
 def test_prompt_for_a_label_that_cannot_be_written_is_counted_and_not_asked(tmp_path, caplog):
     recipe = {"name": "rectangles", "params": {"num_samples": 5, "bad_label": 3}}
-    path = generate_split(_experiment(tmp_path, data={"recipe": recipe}), tmp_path, "val")
+    path = generate_split(tiny_experiment(tmp_path, data={"recipe": recipe}), tmp_path, "val")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line.get("refused") for line in lines] == [None] * 3 + ["unwritable-label", None]
     assert (lines[3]["text"], lines[3]["num_passes"]) == ("", 0)
     assert "sample 'r3' is not asked: the label" in caplog.text
-    answers = evaluate_split(_experiment(tmp_path, data={"recipe": recipe}), tmp_path, "val")
+    answers = evaluate_split(tiny_experiment(tmp_path, data={"recipe": recipe}), tmp_path, "val")
     assert answers["answers"]["problems"]["unwritable-label"]["answers"] == 1
 
 
 def test_nothing_is_generated_where_every_prompt_is_too_long(tmp_path):
     data = {"recipe": {"name": "rectangles", "params": {"num_samples": 3}}, "max_length": 16}
-    path = generate_split(_experiment(tmp_path, data=data), tmp_path, "val")
-    assert _texts(path) == ["", "", ""]
+    path = generate_split(tiny_experiment(tmp_path, data=data), tmp_path, "val")
+    assert texts_in(path) == ["", "", ""]
 
 
 def test_python_and_predict_keep_the_candidates_that_were_not_chosen(tmp_path, capsys):
     drawn = {"max_new_tokens": 9, "temperature": 1.0, "candidates": 3}
-    experiment = _experiment(tmp_path, generation=drawn)
+    experiment = tiny_experiment(tmp_path, generation=drawn)
     segmenter = Segmenter(experiment, experiment.new_backbone())
     found = segmenter.segment(np.zeros((8, 8, 3), np.uint8), "the dog")
     assert len(found.others) == 2
@@ -283,7 +257,9 @@ def test_python_and_predict_keep_the_candidates_that_were_not_chosen(tmp_path, c
 
 
 def test_python_says_that_a_prompt_is_too_long(tmp_path):
-    experiment = _experiment(tmp_path, data={"recipe": {"name": "rectangles"}, "max_length": 16})
+    experiment = tiny_experiment(
+        tmp_path, data={"recipe": {"name": "rectangles"}, "max_length": 16}
+    )
     segmenter = Segmenter(experiment, experiment.new_backbone())
     with pytest.raises(RunError, match=r"does not fit data\.max_length=16"):
         segmenter.segment(np.zeros((8, 8, 3), np.uint8), "the dog")
@@ -302,20 +278,20 @@ def test_python_says_that_a_prompt_is_too_long(tmp_path):
 )
 def test_only_settings_that_shape_answers_change_their_hash(tmp_path, changes, same):
     base = {"mode": "full", "steps": 2, "batch_size": 4}
-    one = _experiment(tmp_path, training=base).answers_hash()
+    one = tiny_experiment(tmp_path, training=base).answers_hash()
     changed = {**changes, "training": {**base, **changes.get("training", {})}}
-    assert (_experiment(tmp_path, **changed).answers_hash() == one) is same
+    assert (tiny_experiment(tmp_path, **changed).answers_hash() == one) is same
 
 
 def test_run_that_should_be_trained_and_is_not_says_how(tmp_path):
     training = {"mode": "full", "steps": 2, "batch_size": 2}
     with pytest.raises(RunError, match="t4spp train"):
-        generate_split(_experiment(tmp_path, training=training), tmp_path, "val")
+        generate_split(tiny_experiment(tmp_path, training=training), tmp_path, "val")
 
 
 def test_evaluation_during_training_scores_the_first_samples_and_writes_nothing(tmp_path):
     training = {"mode": "full", "steps": 2, "batch_size": 2, "eval_samples": 3}
-    experiment = _experiment(tmp_path, training=training)
+    experiment = tiny_experiment(tmp_path, training=training)
     before = sorted(tmp_path.iterdir())
     metrics = TrainingEvaluator(experiment)(experiment.new_backbone(), 5)
     assert (metrics["step"], metrics["num_samples"]) == (5, 3)
@@ -336,114 +312,3 @@ def test_head_is_the_first_samples_read_lazily():
     assert (len(head), list(head), head[-1], list(head[1:])) == (3, [0, 1, 2], 2, [1, 2])
     with pytest.raises(IndexError):
         head[3]
-
-
-def test_one_command_trains_answers_scores_and_reports(tmp_path, capsys):
-    training = {"mode": "lora", "steps": 3, "batch_size": 4, "evaluate_every": 2, "eval_samples": 2}
-    _experiment(tmp_path, training=training)
-    arguments = ["run", str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "run")]
-    arguments += ["--plugin-file", str(PLUGIN), "--json"]
-    assert main(arguments) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["training"]["steps"] == 3
-    assert result["metrics"]["num_samples"] == 7
-    assert result["metrics"]["checkpoint"] == "step-00000003"
-    assert Path(result["report"]).is_file()
-    kinds = [json.loads(line)["kind"] for line in (tmp_path / "run/events.jsonl").open()]
-    assert kinds.count("eval") >= 2
-    assert main(arguments) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    before = _texts(tmp_path / "run/predictions/val.jsonl")
-    assert main([*arguments, "--resume"]) == 0
-    assert _texts(tmp_path / "run/predictions/val.jsonl") == before
-    # Scores need neither the checkpoint nor the backbone.
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
-    assert main(["evaluate", str(tmp_path / "run"), "--plugin-file", str(PLUGIN)]) == 0
-
-
-def _outcome(run):
-    """Weights, predictions and scores of a run, without the seconds that they took."""
-    (weights,) = run.glob("checkpoints/step-*/*/*.safetensors")
-    lines = [json.loads(line) for line in (run / "predictions/val.jsonl").open()]
-    metrics = json.loads((run / "metrics.json").read_text())
-    for timed in [*lines, metrics["answers"]]:
-        del timed["seconds"]
-    scores = (run / "predictions/val.scores.jsonl").read_text()
-    return weights.read_bytes(), lines, scores, metrics
-
-
-def _run_twice(tmp_path, config):
-    arguments = ["run", str(config), "--plugin-file", str(PLUGIN), "-o"]
-    return [main([*arguments, str(tmp_path / name)]) for name in ("one", "two")]
-
-
-def test_a_config_has_one_outcome(tmp_path):
-    training = {"mode": "lora", "steps": 3, "batch_size": 4}
-    generation = {"batch_size": 2, "max_new_tokens": 9, "temperature": 1.0}
-    _experiment(tmp_path, training=training, generation=generation)
-    assert _run_twice(tmp_path, tmp_path / "tiny.yaml") == [0, 0]
-    assert _outcome(tmp_path / "one") == _outcome(tmp_path / "two")
-
-
-def test_a_run_interrupted_while_it_answers_is_resumed_to_the_same_outcome(tmp_path):
-    training = {"mode": "full", "steps": 2, "batch_size": 4}
-    _experiment(tmp_path, training=training)
-    assert _run_twice(tmp_path, tmp_path / "tiny.yaml") == [0, 0]
-    path = tmp_path / "two" / "predictions" / "val.jsonl"
-    path.write_bytes(path.read_bytes()[:700])
-    for name in ("metrics.json", "report.html", "predictions/val.scores.jsonl"):
-        (tmp_path / "two" / name).unlink()
-    arguments = ["run", str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "two"), "--resume"]
-    assert main([*arguments, "--plugin-file", str(PLUGIN)]) == 0
-    assert (tmp_path / "two" / "report.html").is_file()
-    assert _outcome(tmp_path / "one") == _outcome(tmp_path / "two")
-
-
-def test_a_tracker_that_cannot_be_built_is_told_before_the_old_run_is_replaced(tmp_path, capsys):
-    plugin = tmp_path / "absent.py"
-    plugin.write_text(
-        "from pydantic import BaseModel\n"
-        "from t4spp.components import Component\n"
-        "from t4spp.hookspecs import hookimpl\n"
-        "class Params(BaseModel): pass\n"
-        "@hookimpl\n"
-        "def t4spp_trackers():\n"
-        "    return [Component(name='absent', config=Params, build=print,\n"
-        "                      requires=('no_such_package',))]\n"
-    )
-    _experiment(tmp_path, training={"mode": "full", "steps": 1, "batch_size": 2})
-    shared = [str(tmp_path / "tiny.yaml"), "-o", str(tmp_path / "run")]
-    shared += ["--plugin-file", str(PLUGIN), "--plugin-file", str(plugin)]
-    assert main(["train", *shared]) == 0
-    for command in ("train", "run"):
-        named = ["--overwrite", "--set", "tracking.trackers=[{name: absent}]"]
-        assert main([command, *shared, *named]) == 2
-        assert "no_such_package" in capsys.readouterr().err
-        assert (tmp_path / "run" / "checkpoints" / "latest").is_file()
-
-
-@pytest.mark.parametrize("drawn", [{}, {"temperature": 1.0, "candidates": 3}])
-def test_two_processes_generate_and_score_exactly_what_one_does(tmp_path, project, drawn):
-    _experiment(tmp_path, generation={"batch_size": 2, "max_new_tokens": 9, **drawn})
-    runs = []
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    for number, launch in enumerate([[], launcher]):
-        run = tmp_path / f"run{number}"
-        command = [sys.executable, *launch, "-m", "t4spp", "evaluate", str(tmp_path / "tiny.yaml")]
-        finished = subprocess.run(
-            [*command, "-o", str(run), "--plugin-file", str(PLUGIN)],
-            cwd=project,
-            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stderr[-3000:]
-        runs.append(run)
-    texts = [_texts(run / "predictions" / "val.jsonl") for run in runs]
-    assert texts[0] == texts[1]
-    metrics = [json.loads((run / "metrics.json").read_text()) for run in runs]
-    for found in metrics:
-        del found["answers"]["seconds"]
-    assert metrics[0] == metrics[1]

@@ -114,6 +114,8 @@ class Talker:
     def __call__(
         self, backbone: Backbone, batch: EngineBatch, scheme: Scheme, settings: GenerationSettings
     ) -> list[Answer | None]:
+        for conversation in batch.conversations:
+            assert conversation.load_image().shape == (4, 4, 3)
         turn = len(self.seeds)
         self.seeds.append(batch.seed)
         texts = [self.texts[conversation.id] for conversation in batch.conversations]
@@ -122,9 +124,15 @@ class Talker:
 
 def test_a_batch_is_answered_as_often_as_there_are_candidates() -> None:
     talker = Talker({"a": [LEFT, TOP, TOP], "long": [], "b": [NOTHING, NOTHING, TOP]})
+    read = []
+
+    def picture() -> Any:
+        read.append(1)
+        return np.zeros((4, 4, 3), np.uint8)
+
     batch = EngineBatch(
         conversations=[
-            Conversation(id=n, question="?", answer=None, size=(4, 4), load_image=_no_picture)
+            Conversation(id=n, question="?", answer=None, size=(4, 4), load_image=picture)
             for n in talker.texts
         ],
         labels=[("dog",), ("dog",), None],
@@ -136,7 +144,4 @@ def test_a_batch_is_answered_as_often_as_there_are_candidates() -> None:
     )
     assert [answer and answer.text for answer in kept] == [TOP, None, NOTHING]
     assert len(set(talker.seeds)) == 3
-
-
-def _no_picture() -> Any:
-    raise AssertionError("choosing needs no picture")
+    assert len(read) == 3, "one picture for each prompt, however many candidates"
