@@ -18,7 +18,7 @@ venv: $(STAMP) ## make the virtual environment and install into it
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("t4spp needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --editable '.[dev,wandb]'
+	$(PY) -m pip install --quiet --editable '.[dev,all]'
 	@touch $@
 
 quickstart: $(STAMP) ## score nano on RefShapes, then swap the scheme; prints the reports' paths

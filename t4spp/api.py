@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from t4spp.components import Backbone
-from t4spp.decoding.engine import Engine, plain_engine
+from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate
 from t4spp.decoding.prediction import UNWRITABLE_LABEL
 from t4spp.decoding.processes import Crew
@@ -88,14 +88,14 @@ class Segmenter:
     """A finished run, ready to segment pictures. The weights stay in memory."""
 
     def __init__(
-        self, experiment: Experiment, backbone: Backbone, engine: Engine = plain_engine
+        self, experiment: Experiment, backbone: Backbone, engine: Engine | None = None
     ) -> None:
         """Keep a loaded backbone.
 
         Args:
             experiment: names the scheme, the refiner and the way of asking.
             backbone: with its trained weights.
-            engine: answers a batch.
+            engine: answers a batch; None takes what the config asks for.
         """
         self.experiment = experiment
         self.backbone = backbone

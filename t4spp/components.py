@@ -21,6 +21,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReferenceModel:
+    """A well-known architecture that a backbone serves, for ``t4spp bench memory``.
+
+    Attributes:
+        name: as people call it.
+        config: the content of its ``config.json``, as far as it decides shapes.
+        lora_targets: the linear layers that LoRA adapts, as :meth:`Backbone.lora_targets` has them.
+        trained_whole: modules that are trained whole, as :meth:`Backbone.trained_whole` has them.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    lora_targets: Sequence[str] | str = "all-linear"
+    trained_whole: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Component:
     """A lazy description of something a plugin offers. Heavy imports happen inside ``build``.
 
@@ -32,6 +49,7 @@ class Component:
         requires: import names that must be installed, checked before ``build``.
         sources: of a recipe, where its data come from and under which licence, so that
             ``t4spp data list`` can tell without building it.
+        references: of a backbone, well-known architectures that it serves.
     """
 
     name: str
@@ -40,6 +58,7 @@ class Component:
     summary: str = ""
     requires: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
+    references: Callable[[], Sequence[ReferenceModel]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +125,13 @@ class Backbone(ABC):
     """None for a backbone that answers by itself (``answer``) and cannot be trained."""
     tokenizer: PreTrainedTokenizerBase | None = None
     native_box_format: str | None = None
+    end_ids: tuple[int, ...] = ()
+    """Tokens that end an answer, besides those that tokenizer and generation config name."""
+    answer_joint: str = ""
+    """What stands between a prompt and an answer's first word, and is the model's to write: a blank
+    where a chat template ends in ``ASSISTANT:``. The grammar of answers begins with it."""
+    untrained_tokens: tuple[str, ...] = ()
+    """The scheme's tokens that ``load`` added: no training has seen their rows yet."""
     packs: ClassVar[bool] = False
     """Whether ``collate_packs`` is there."""
 
@@ -150,9 +176,42 @@ class Backbone(ABC):
         """Names, or one regular expression, of the linear layers that LoRA adapts."""
         return "all-linear"
 
+    def trained_whole(self) -> tuple[str, ...]:
+        """Names of modules that training with LoRA trains whole and saves with the adapter."""
+        return ()
+
+    def before_training(self, samples: Sequence[Sample], *, seed: int, is_main: bool) -> None:  # noqa: B027
+        """Ready parts that begin from random weights, on the training samples; here nothing.
+
+        Called once on every process, with the model on its device, before a training that starts
+        from the backbone's own weights; not for one that resumes or has ``training.init_from``.
+
+        Args:
+            samples: of the training split.
+            seed: the run's; processes that get the same must make the same weights.
+            is_main: whether this process may show progress.
+
+        Raises:
+            RecipeError: a picture is missing or damaged.
+        """
+
+    def frozen_weights(self) -> str | None:
+        """One regular expression of how the names of weights begin that full training leaves."""
+        return None
+
     def num_image_tokens(self, size: tuple[int, int]) -> int:
         """Tokens that a picture of (H, W) pixels takes in the prompt."""
         return 0
+
+    def save_processor(self, folder: Path) -> None:
+        """Write what reads text and pictures beside an exported model; here the tokenizer alone.
+
+        A backbone whose model comes with a processor of transformers overrides this and saves it,
+        with the tokenizer that has learnt the scheme's tokens.
+        """
+        if self.tokenizer is None:
+            raise TypeError(f"{type(self).__name__} has no tokenizer to save")
+        self.tokenizer.save_pretrained(str(folder))
 
     def answer(self, samples: Sequence[Sample], scheme: Scheme) -> list[str]:
         """Answers of a backbone without a model (``model is None``), one whole answer a sample."""
@@ -168,6 +227,21 @@ class Refiner(ABC):
     @abstractmethod
     def refine(self, image: Image, decoded: Decoded) -> Decoded:
         """Return ``decoded`` with better masks; status and problems are kept."""
+
+    def counters(self) -> Mapping[str, int]:
+        """How many regions became what since the refiner was built; empty when it counts none."""
+        return {}
+
+    def choices(self) -> Mapping[str, Sequence[Any]]:
+        """Params worth choosing by measurement, each with the values to try; empty when none."""
+        return {}
+
+    def refine_under(self, image: Image, decoded: Decoded, configs: Sequence[Any]) -> list[Decoded]:
+        """As ``refine`` under each of several configs of this refiner; counts nothing.
+
+        Only a refiner with ``choices`` has it.
+        """
+        raise TypeError(f"{type(self).__name__} has nothing to choose")
 
 
 @dataclass(kw_only=True)

@@ -50,6 +50,15 @@ class AugmentConfig(ConfigModel):
     """Brightness, contrast and saturation change by at most this share."""
 
 
+class PromptingConfig(ConfigModel):
+    """What a question carries for a model that was never trained on the scheme."""
+
+    explain: bool = False
+    """Whether the first turn explains the scheme, with an example that it has written."""
+    shots: int = Field(default=0, ge=0)
+    """Answered examples before each question, drawn by seed from the training split."""
+
+
 class DataConfig(ConfigModel):
     """Which samples, and how they become conversations."""
 
@@ -71,6 +80,18 @@ class DataConfig(ConfigModel):
     """Further prompts about its picture that are learnt with each sample, in one sequence."""
     augment: AugmentConfig = AugmentConfig()
     """Changes to training pictures."""
+    prompting: PromptingConfig = PromptingConfig()
+    """Explanations and examples in the prompt."""
+
+    @model_validator(mode="after")
+    def _companions_share_one_picture(self) -> Self:
+        if self.companions and self.prompting.shots:
+            raise ValueError(
+                f"companions is {self.companions} and prompting.shots {self.prompting.shots}: "
+                "companions stand behind one picture, and examples bring others. Set one of them "
+                "to 0."
+            )
+        return self
 
 
 class LoraConfig(ConfigModel):
@@ -164,6 +185,8 @@ class GenerationConfig(ConfigModel):
     """0 takes the likeliest token; above, tokens are drawn by seed."""
     candidates: int = Field(default=1, ge=1)
     """Answers drawn for each prompt; the one that agrees most with the others is kept."""
+    constrained: bool = False
+    """Whether answers are held to the scheme's grammar for the prompt's labels, token by token."""
 
     @model_validator(mode="after")
     def _candidates_differ(self) -> Self:

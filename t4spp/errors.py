@@ -31,6 +31,10 @@ class BackboneError(T4sppError):
     """A backbone cannot be loaded, or a checkpoint belongs to another one."""
 
 
+class WeightsError(T4sppError):
+    """Pretrained weights are unknown, cannot be had, or are not what their checksum says."""
+
+
 class RunError(T4sppError):
     """A run's folder exists, is incomplete, or does not fit what is asked of it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pluggy
 
 from t4spp.components import Component
+from t4spp.manifest import WeightsEntry
 
 hookspec = pluggy.HookspecMarker("t4spp")
 hookimpl = pluggy.HookimplMarker("t4spp")
@@ -33,3 +34,8 @@ def t4spp_recipes() -> list[Component]:  # type: ignore[empty-body]
 @hookspec
 def t4spp_trackers() -> list[Component]:  # type: ignore[empty-body]
     """Offer experiment trackers; ``build`` returns a :class:`t4spp.components.Tracker`."""
+
+
+@hookspec
+def t4spp_weights() -> list[WeightsEntry]:  # type: ignore[empty-body]
+    """Offer pretrained weights; :func:`t4spp.weights.fetch` brings them to the cache."""

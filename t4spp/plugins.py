@@ -8,10 +8,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 from pydantic import BaseModel
@@ -19,9 +19,12 @@ from pydantic import BaseModel
 from t4spp import hookspecs
 from t4spp.components import Component
 from t4spp.errors import ConfigError, PluginError, nearest
+from t4spp.manifest import WeightsEntry
 from t4spp.validation import validate
 
 logger = logging.getLogger(__name__)
+
+Offered = TypeVar("Offered", Component, WeightsEntry)
 
 GROUP = "t4spp"
 """The entry-point group that plugins register in."""
@@ -35,6 +38,8 @@ HOOKS: dict[str, str] = {
     "tracker": "t4spp_trackers",
 }
 """The hook that offers each kind."""
+WEIGHTS_HOOK = "t4spp_weights"
+"""The hook that offers pretrained weights, which are no component: nothing builds them."""
 KINDS: tuple[str, ...] = tuple(HOOKS)
 """The kinds of component."""
 
@@ -54,6 +59,19 @@ class Entry:
     distribution: str
     plugin: str
     version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOffer:
+    """One entry of a manifest of weights and who offers it; fields as :class:`Entry` has them."""
+
+    entry: WeightsEntry
+    distribution: str
+    plugin: str
+    version: str = ""
+
+
+Named = TypeVar("Named", Entry, WeightsOffer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +100,7 @@ class Catalogue:
 
     components: Mapping[str, Mapping[str, Entry]]
     broken: tuple[BrokenPlugin, ...] = ()
+    weights: Mapping[str, WeightsOffer] = field(default_factory=dict)
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, sorted."""
@@ -106,7 +125,13 @@ class Catalogue:
 
     def unknown(self, kind: str, name: str) -> str:
         """The message for a name that nobody offers."""
-        names = self.names(kind)
+        return self._unknown(kind, name, self.names(kind))
+
+    def unknown_weights(self, name: str) -> str:
+        """The message for weights that nobody offers."""
+        return self._unknown("weights", name, sorted(self.weights))
+
+    def _unknown(self, kind: str, name: str, names: list[str]) -> str:
         listed = ", ".join(names) if names else "none"
         message = f"unknown {kind} {name!r}; valid: {listed}.{nearest(str(name), names)}"
         if os.environ.get(ENVIRONMENT) is not None:
@@ -182,16 +207,19 @@ def load_catalogue(
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     components: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+    weights: dict[str, WeightsOffer] = {}
     for plugin in plugins:
         _check_hook_names(plugin)
         try:
             manager.register(plugin.module, name=f"{plugin.distribution}:{plugin.name}")
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(f"plugin {_described(plugin)}: {error}") from error
-        entries = _offered(manager, plugin, broken)
+        entries, offers = _offered(manager, plugin, broken)
         for kind, entry in entries:
-            _add(components[kind], kind, entry)
-    return Catalogue(components=components, broken=tuple(broken))
+            _add(components[kind], kind, entry.component.name, entry)
+        for offer in offers:
+            _add(weights, "weights", offer.entry.name, offer)
+    return Catalogue(components=components, broken=tuple(broken), weights=weights)
 
 
 def _selection(only: Sequence[str] | None) -> list[str] | None:
@@ -259,7 +287,7 @@ def _from_file(file: str | Path) -> _Plugin:
 
 
 def _check_hook_names(plugin: _Plugin) -> None:
-    hooks = list(HOOKS.values())
+    hooks = [*HOOKS.values(), WEIGHTS_HOOK]
     for name in dir(plugin.module):
         member = getattr(plugin.module, name, None)
         if not inspect.isroutine(member):
@@ -288,45 +316,52 @@ def _way_out(plugin: _Plugin) -> str:
 
 def _offered(
     manager: pluggy.PluginManager, plugin: _Plugin, broken: list[BrokenPlugin]
-) -> list[tuple[str, Entry]]:
+) -> tuple[list[tuple[str, Entry]], list[WeightsOffer]]:
     """What one plugin's hooks return; a plugin whose hook fails offers nothing."""
     found = []
+    offers = []
+    whose = {
+        "distribution": plugin.distribution,
+        "plugin": plugin.name,
+        "version": plugin.version,
+    }
     try:
         for kind, hook in HOOKS.items():
-            for implementation in getattr(manager.hook, hook).get_hookimpls():
-                if implementation.plugin is not plugin.module:
-                    continue
-                for component in _components(implementation.function(), hook):
-                    entry = Entry(
-                        component=component,
-                        distribution=plugin.distribution,
-                        plugin=plugin.name,
-                        version=plugin.version,
-                    )
-                    found.append((kind, entry))
+            for component in _returned(manager, plugin, hook, Component):
+                found.append((kind, Entry(component=component, **whose)))
+        for weights in _returned(manager, plugin, WEIGHTS_HOOK, WeightsEntry):
+            offers.append(WeightsOffer(entry=weights, **whose))
     except Exception as error:
         if plugin.required:
             raise PluginError(f"plugin {_described(plugin)}: {_reason(error)}") from error
         broken.append(
             BrokenPlugin(name=plugin.name, distribution=plugin.distribution, reason=_reason(error))
         )
-        return []
-    return found
+        return [], []
+    return found, offers
 
 
-def _components(returned: object, hook: str) -> list[Component]:
-    if not isinstance(returned, list | tuple):
-        raise PluginError(
-            f"{hook} returned {type(returned).__name__}, expected a list of Component"
-        )
-    for item in returned:
-        if not isinstance(item, Component):
-            raise PluginError(f"{hook} offers {item!r}, expected t4spp.components.Component")
-    return list(returned)
+def _returned(
+    manager: pluggy.PluginManager, plugin: _Plugin, hook: str, expected: type[Offered]
+) -> Iterator[Offered]:
+    """What the plugin's own implementations of a hook return, each checked for its type."""
+    for implementation in getattr(manager.hook, hook).get_hookimpls():
+        if implementation.plugin is not plugin.module:
+            continue
+        returned = implementation.function()
+        if not isinstance(returned, list | tuple):
+            raise PluginError(
+                f"{hook} returned {type(returned).__name__}, expected a list of {expected.__name__}"
+            )
+        for item in returned:
+            if not isinstance(item, expected):
+                raise PluginError(
+                    f"{hook} offers {item!r}, expected {expected.__module__}.{expected.__name__}"
+                )
+            yield item
 
 
-def _add(entries: dict[str, Entry], kind: str, entry: Entry) -> None:
-    name = entry.component.name
+def _add(entries: dict[str, Named], kind: str, name: str, entry: Named) -> None:
     other = entries.get(name)
     if other is not None:
         raise PluginError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from t4spp.errors import ConfigError, RecipeError, RunError
-from t4spp.pictures import PICTURE_SUFFIXES, read_upright
+from t4spp.pictures import PICTURE_SUFFIXES, read_picture
 from t4spp.training.atomic import write_text
 from t4spp.types import BoolMask, Box
 
@@ -130,7 +130,7 @@ def write_outputs(job: Job, segmentation: Segmentation) -> dict[str, Any]:
     if len(labels) > MAX_LABELS:
         raise ConfigError(f"{len(labels)} labels; an indexed picture tells {MAX_LABELS} apart")
     masks = {label: segmentation.union(label) for label in labels}
-    overlay = draw_overlay(read_upright(job.picture), list(masks.items()))
+    overlay = draw_overlay(read_picture(job.picture), list(masks.items()))
     record = describe(job, segmentation, masks)
     try:
         job.mask.parent.mkdir(parents=True, exist_ok=True)

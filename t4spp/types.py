@@ -147,12 +147,15 @@ class Region:
         soft: float32[H, W] in 0..1, what the descriptor's grid says before thresholding; refiners
             use it. None where a scheme has no such notion.
         box: the box that was written, for box-wise schemes.
+        cell: (height, width) in pixels of the grid's cells that the mask was written in; refiners
+            trust its edge no further than that. None where a scheme has no grid.
     """
 
     label: str
     mask: BoolMask
     soft: SoftMask | None = None
     box: Box | None = None
+    cell: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,9 @@ COMMANDS: dict[str, str] = {
     "run": "train, predict, score and report as a config says",
     "predict": "segment pictures with a finished run",
     "report": "write a run's report again",
-    "bench": "measure speeds",
+    "export": "write a trained run as a checkpoint for transformers",
+    "bench": "measure speeds, memory and what refiners gain",
+    "weights": "list, get and find pretrained weights",
 }
 """Every command, a module of this package each, in the order of the help."""
 
@@ -107,6 +109,27 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
+class _Kinds(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """Sub-commands whose options add to those before them, as ``-v`` and ``--plugin-file`` do."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Parse what follows the sub-command's name into the same namespace."""
+        name, *rest = values
+        setattr(namespace, self.dest, name)
+        self._name_parser_map[name].parse_args(rest, namespace)
+
+
+def add_kinds(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[Any]:
+    """Sub-commands of a command; the chosen one's name is ``args.kind``."""
+    return parser.add_subparsers(dest="kind", required=True, metavar="KIND", action=_Kinds)
+
+
 def build_parser(command: str) -> argparse.ArgumentParser:
     """The parser of one command; imports its module."""
     module = importlib.import_module(f"t4spp.cli.{command}")
@@ -116,8 +139,15 @@ def build_parser(command: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    for kind in _kinds_of(parser):
+        _add_common(kind.add_argument_group("common options"))
     _add_common(parser.add_argument_group("common options"))
     return parser
+
+
+def _kinds_of(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    actions = [action for action in parser._actions if isinstance(action, _Kinds)]
+    return [kind for action in actions for kind in action._name_parser_map.values()]
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

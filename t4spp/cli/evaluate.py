@@ -145,6 +145,9 @@ def print_scores(metrics: dict[str, Any]) -> None:
     )
     for code, count in answers["problems"].items():
         print(f"  {code}: {count['occurrences']} in {count['answers']} answers")
+    if metrics["refiner_counters"]:
+        counted = (f"{name} {count}" for name, count in metrics["refiner_counters"].items())
+        print(f"regions after {metrics['refiner']['name']}: {', '.join(counted)}")
     print(
         f"tokens {_number(answers['tokens']['mean'], 1)} an answer "
         f"(95th percentile {_number(answers['tokens']['p95'], 0)}), passes "

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Plan everything and refuse what is wrong, then load the run and segment."""
     from t4spp.api import Segmenter, labels_asked
     from t4spp.evaluation.experiment import open_experiment
-    from t4spp.pictures import read_upright
+    from t4spp.pictures import read_picture
     from t4spp.prediction_files import check_outputs, plan_jobs, write_outputs
 
     # Whatever can be wrong is found before the run's weights are loaded, which takes long.
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     for prompt in dict.fromkeys(job.prompt for job in jobs):
         labels_asked(experiment.scheme, prompt, labels)
     for picture in dict.fromkeys(job.picture for job in jobs):
-        read_upright(picture)
+        read_picture(picture)
     segmenter = Segmenter(experiment, experiment.trained_backbone(Path(args.run)))
     written: list[dict[str, Any]] = []
     with progress_bar(len(jobs), "segment") as progress:

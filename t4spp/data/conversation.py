@@ -19,6 +19,8 @@ class Conversation:
         size: (H, W) of the picture in pixels.
         load_image: reads uint8[H, W, 3].
         image_id: equal for conversations about one picture.
+        examples: answered conversations about other pictures, the turns before this one, in order;
+            they have no examples themselves. A backbone that cannot take them refuses.
     """
 
     id: str
@@ -27,3 +29,4 @@ class Conversation:
     size: tuple[int, int]
     load_image: Callable[[], Image] = field(repr=False)
     image_id: str = ""
+    examples: tuple[Conversation, ...] = ()

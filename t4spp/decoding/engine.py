@@ -1,22 +1,33 @@
-"""How a model's tokens become answers. Another engine replaces :func:`plain_engine` as a whole."""
+"""How a model's tokens become answers; :func:`engine_of` says which engine a config asks for.
+
+Another engine replaces :func:`plain_engine` or :func:`constrained_engine` as a whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
-from t4spp.components import Backbone
+from t4spp.components import Backbone, ModelInputs
 from t4spp.data.templates import TEMPLATES
 from t4spp.errors import BackboneError
 from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
     from t4spp.data.conversation import Conversation
+    from t4spp.decoding.constraint import GrammarMask
 
+logger = logging.getLogger(__name__)
+
+GRAMMAR_STUCK = "grammar-stuck"
+"""``problem`` of an answer that its grammar could go on with no token."""
 _SPARE_TOKENS = 16
 """Tokens beyond the longest expected wrapper, for an answer worded another way."""
 
@@ -33,6 +44,7 @@ class GenerationSettings:
         max_length: longest prompt in tokens, image tokens counted; None for no bound.
         seed: of the sampling.
         candidates: answers drawn for each prompt; more than one need a temperature.
+        constrained: whether answers follow the grammar of their prompt's labels.
     """
 
     batch_size: int = 8
@@ -41,6 +53,7 @@ class GenerationSettings:
     max_length: int | None = None
     seed: int = 0
     candidates: int = 1
+    constrained: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +65,14 @@ class Answer:
         num_tokens: tokens written, the end token counted; None when nothing tokenised it.
         num_passes: forward passes, the prompt's pass counted.
         others: texts of the candidates that it was chosen before.
+        problem: code of what ended it before its end; empty where nothing did.
     """
 
     text: str
     num_tokens: int | None
     num_passes: int
     others: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +95,19 @@ class EngineBatch:
 class TokenBounds:
     """Bounds on whole answers (opening, tags, descriptor, end token), remembered by labels."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, scheme: Scheme) -> None:
-        """Measure the longest wrapper."""
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, scheme: Scheme, *, bytewise: bool = False
+    ) -> None:
+        """Measure the longest wrapper.
+
+        Args:
+            tokenizer: counts.
+            scheme: bounds its descriptors.
+            bytewise: count bytes, the scheme's tokens as one each. A grammar admits every way to
+                cut a text into tokens, so only this bounds whatever a model may write.
+        """
+        if bytewise:
+            tokenizer = cast("PreTrainedTokenizerBase", _ByteCounter(scheme.special_tokens))
         openings = [opening for kind in TEMPLATES.values() for opening in kind.answers]
         wrappers = [f"{opening}\n{SEG_OPEN}{SEG_CLOSE}" for opening in openings]
         longest = max(len(tokenizer(w, add_special_tokens=False).input_ids) for w in wrappers)
@@ -98,45 +124,146 @@ class TokenBounds:
         return self._by_labels[labels]
 
 
+class _ByteCounter:
+    """Counts as a tokenizer that knows nothing but bytes and the scheme's tokens."""
+
+    def __init__(self, special_tokens: Sequence[str]) -> None:
+        """Keep the tokens, the longest first."""
+        ordered = sorted(special_tokens, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def __call__(self, text: str, **_: object) -> BatchEncoding:
+        """A zero for each byte and for each of the scheme's tokens."""
+        from transformers import BatchEncoding
+
+        plain = text if self._special is None else self._special.sub("*", text)
+        return BatchEncoding({"input_ids": [0] * len(plain.encode())})
+
+
 Engine = Callable[[Backbone, EngineBatch, Scheme, GenerationSettings], Sequence[Answer | None]]
 """An engine answers one batch, in order; None to a prompt of more than ``max_length`` tokens."""
+
+
+def engine_of(settings: GenerationSettings) -> Engine:
+    """The engine that the settings ask for."""
+    return constrained_engine if settings.constrained else plain_engine
 
 
 def plain_engine(
     backbone: Backbone, batch: EngineBatch, scheme: Scheme, settings: GenerationSettings
 ) -> list[Answer | None]:
     """One token a pass by the model's own ``generate``: greedy, or seeded sampling."""
+    inputs = backbone.collate(batch.conversations, training=False, max_length=settings.max_length)
+    answers = iter(_written(backbone, inputs, batch, settings, None))
+    return [None if c.id in inputs.too_long else next(answers) for c in batch.conversations]
+
+
+def constrained_engine(
+    backbone: Backbone, batch: EngineBatch, scheme: Scheme, settings: GenerationSettings
+) -> list[Answer | None]:
+    """The same, each row within the grammar of whole answers about its prompt's labels.
+
+    An answer that the grammar can go on with no token is cut there: its ``problem`` says so.
+
+    Raises:
+        SchemeError: the scheme has no grammar, or it does not compile.
+        BackboneError: the tokenizer is of a kind that llguidance does not read.
+    """
+    from t4spp.decoding.constraint import Constraint, GrammarMask
+
+    inputs = backbone.collate(batch.conversations, training=False, max_length=settings.max_length)
+    asked = [
+        (conversation, labels)
+        for conversation, labels in zip(batch.conversations, batch.labels, strict=True)
+        if conversation.id not in inputs.too_long
+    ]
+    constraint = Constraint.of(loaded(backbone)[1], end_ids(backbone))
+    joint = backbone.answer_joint
+    matchers = [constraint.matcher(scheme, labels, joint) for _, labels in asked]
+    mask = GrammarMask(matchers, constraint)
+    written = _written(backbone, inputs, batch, settings, mask)
+    for place, reason in mask.stuck.items():
+        logger.warning("the answer to %r is cut: %s", asked[place][0].id, reason)
+        written[place] = replace(written[place], problem=GRAMMAR_STUCK)
+    answers = iter(written)
+    return [None if c.id in inputs.too_long else next(answers) for c in batch.conversations]
+
+
+def _written(
+    backbone: Backbone,
+    inputs: ModelInputs,
+    batch: EngineBatch,
+    settings: GenerationSettings,
+    mask: GrammarMask | None,
+) -> list[Answer]:
+    """The answers to the conversations in ``inputs``, in their order."""
+    if not inputs.tensors:
+        return []
     import torch
+    from transformers import LogitsProcessorList
 
     model, tokenizer = loaded(backbone)
-    inputs = backbone.collate(batch.conversations, training=False, max_length=settings.max_length)
-    if len(inputs.too_long) == len(batch.conversations):
-        return [None] * len(batch.conversations)
     tensors = {name: tensor.to(model.device) for name, tensor in inputs.tensors.items()}
-    end_ids = _end_ids(model, tokenizer)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end_ids[0]
-    sampling: dict[str, object] = {"do_sample": False}
-    if settings.temperature > 0:
-        sampling = {"do_sample": True, "temperature": settings.temperature, "top_k": 0}
+    ends = end_ids(backbone)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    devices = [model.device] if model.device.type == "cuda" else []
     was_training = model.training
     model.train(False)
-    devices = [model.device] if model.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices):
+        with (
+            torch.random.fork_rng(devices=devices),
+            _generation_config(model, settings, batch.max_new_tokens, ends, pad_id),
+        ):
             torch.manual_seed(batch.seed)
             sequences = model.generate(  # type: ignore[operator]  # transformers' mixin is untyped
-                **tensors,
-                max_new_tokens=batch.max_new_tokens,
-                eos_token_id=end_ids,
-                pad_token_id=pad_id,
-                num_beams=1,
-                **sampling,
+                **tensors, logits_processor=LogitsProcessorList([] if mask is None else [mask])
             )
     finally:
         model.train(was_training)
     prompt_length = tensors["input_ids"].shape[1]
-    answers = (read_answer(row[prompt_length:], tokenizer, end_ids) for row in sequences)
-    return [None if c.id in inputs.too_long else next(answers) for c in batch.conversations]
+    return [read_answer(row[prompt_length:], tokenizer, ends) for row in sequences]
+
+
+@contextmanager
+def _generation_config(
+    model: PreTrainedModel,
+    settings: GenerationSettings,
+    max_new_tokens: int,
+    ends: Sequence[int],
+    pad_id: int,
+) -> Iterator[None]:
+    """Let the model generate as the run's config says, and nothing else.
+
+    ``generate`` fills whatever is left open from the checkpoint's own generation config, in which
+    vendors ship a temperature, ``top_p``, a repetition penalty, suppressed tokens. So that greedy
+    is greedy and sampling is from the model's distribution, only its kind of cache is kept.
+    """
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    sampling: dict[str, object] = {"do_sample": False}
+    if settings.temperature > 0:
+        sampling = {
+            "do_sample": True,
+            "temperature": settings.temperature,
+            "top_k": 0,
+            "top_p": 1.0,
+        }
+    make: Any = GenerationConfig  # untyped
+    model.generation_config = make(
+        max_new_tokens=max_new_tokens,
+        eos_token_id=list(ends),
+        pad_token_id=pad_id,
+        bos_token_id=getattr(own, "bos_token_id", None),
+        cache_implementation=getattr(own, "cache_implementation", None),
+        num_beams=1,
+        repetition_penalty=1.0,
+        **sampling,
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def read_answer(ids: Tensor, tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int]) -> Answer:
@@ -166,11 +293,16 @@ def loaded(backbone: Backbone) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     return backbone.model, backbone.tokenizer
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every id that ends an answer: the generation config's and the tokenizer's."""
+def end_ids(backbone: Backbone) -> list[int]:
+    """Every id that ends an answer: the backbone's, the generation config's and the tokenizer's.
+
+    Raises:
+        BackboneError: there is none.
+    """
+    model, tokenizer = loaded(backbone)
     configured = getattr(model.generation_config, "eos_token_id", None)
     ids = configured if isinstance(configured, list) else [configured]
-    ids = [*ids, tokenizer.eos_token_id]
+    ids = [*backbone.end_ids, *ids, tokenizer.eos_token_id]
     ends = list(dict.fromkeys(i for i in ids if i is not None))
     if not ends:
         raise BackboneError(

@@ -17,8 +17,8 @@ from t4spp.decoding.engine import (
     EngineBatch,
     GenerationSettings,
     TokenBounds,
+    engine_of,
     loaded,
-    plain_engine,
 )
 from t4spp.decoding.prediction import PROMPT_TOO_LONG, UNWRITABLE_LABEL, Prediction
 from t4spp.decoding.processes import Crew
@@ -42,7 +42,7 @@ def generate(
     *,
     crew: Crew | None = None,
     start: int = 0,
-    engine: Engine = plain_engine,
+    engine: Engine | None = None,
 ) -> Iterator[Prediction]:
     """Answer every sample, in order.
 
@@ -61,7 +61,7 @@ def generate(
         progress: told after each round of chunks.
         crew: the processes; None for the current ones.
         start: samples before it are taken as answered; must lie on a chunk's edge.
-        engine: answers a batch of a backbone with a model.
+        engine: answers a batch of a backbone with a model; None takes what the settings ask for.
 
     Raises:
         RecipeError: a picture is missing or damaged.
@@ -71,9 +71,10 @@ def generate(
     size = settings.batch_size
     if start % size and start != len(samples):
         raise ValueError(f"start {start} is not a multiple of the batch size {size}")
+    engine = engine or engine_of(settings)
     bounds = None
     if backbone.model is not None:
-        bounds = TokenBounds(loaded(backbone)[1], scheme)
+        bounds = TokenBounds(loaded(backbone)[1], scheme, bytewise=settings.constrained)
     elif settings.candidates > 1:
         logger.warning(
             "generation.candidates=%d: this backbone has no model to draw from and answers once",
@@ -172,6 +173,7 @@ def _prediction(
         num_passes=answer.num_passes,
         seconds=seconds,
         others=answer.others,
+        problem=answer.problem,
     )
 
 

@@ -24,6 +24,7 @@ class Prediction:
         seconds: wall time of its batch over the batch's size.
         refused: why the model was not asked, a problem's code; None where it was.
         others: raw texts of the candidates that this answer was chosen before.
+        problem: code of what cut the answer short; empty where nothing did.
     """
 
     id: str
@@ -35,3 +36,4 @@ class Prediction:
     seconds: float
     refused: str | None = None
     others: tuple[str, ...] = ()
+    problem: str = ""

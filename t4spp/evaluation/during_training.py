@@ -6,7 +6,7 @@ from typing import Any
 
 from t4spp.components import Backbone
 from t4spp.data.head import head
-from t4spp.decoding.engine import Engine, plain_engine
+from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate
 from t4spp.decoding.processes import Crew
 from t4spp.evaluation.experiment import Experiment
@@ -20,7 +20,7 @@ class TrainingEvaluator:
     nothing and writes nothing: what it returns goes to the trackers.
     """
 
-    def __init__(self, experiment: Experiment, engine: Engine = plain_engine) -> None:
+    def __init__(self, experiment: Experiment, engine: Engine | None = None) -> None:
         """Keep the experiment; the samples are read at the first call."""
         self.experiment = experiment
         self.engine = engine

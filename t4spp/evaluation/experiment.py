@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Any
 from t4spp.components import Backbone, Recipe, Refiner
 from t4spp.config import RunConfig, load_config
 from t4spp.data.conversations import ConversationBuilder
-from t4spp.data.head import head
+from t4spp.data.head import head, training_samples
+from t4spp.data.prompting import pool_of
 from t4spp.decoding.engine import GenerationSettings
 from t4spp.errors import RunError
 from t4spp.evaluation.scores import check_protocols
@@ -21,8 +23,11 @@ from t4spp.schemes.base import Scheme
 from t4spp.training.binding import binding_config, binding_hash
 from t4spp.training.checkpoints import CheckpointStore, load_checkpoint
 from t4spp.training.folders import CONFIG_NAME
+from t4spp.training.lora import place
 from t4spp.training.processes import runs_on_cpu
 from t4spp.types import Sample
+
+logger = logging.getLogger(__name__)
 
 METRICS_NAME = "metrics.json"
 
@@ -106,7 +111,17 @@ class Experiment:
         Raises:
             RunError: ``training.init_from`` belongs to another backbone or scheme.
         """
-        return self._with_weights(self.config.training.init_from)
+        backbone = self._with_weights(self.config.training.init_from)
+        if backbone.untrained_tokens and self.config.training.init_from is None:
+            logger.warning(
+                "%d of the scheme's tokens, the first is %s, are new to the backbone %r, and "
+                "training.mode is none: it cannot know what they mean. Score an unmodified model "
+                "with a scheme in plain text, for example scheme.name=semantic-brick, or train it.",
+                len(backbone.untrained_tokens),
+                backbone.untrained_tokens[0],
+                self.config.backbone.name,
+            )
+        return backbone
 
     def _with_weights(self, folder: Path | None) -> Backbone:
         backbone = self.new_backbone()
@@ -114,7 +129,7 @@ class Experiment:
             return backbone
         if folder is not None:
             load_checkpoint(backbone, folder, scheme=self.scheme.fingerprint(), merge=True)
-        backbone.model.to(own_device())
+        place(backbone.model, own_device())
         return backbone
 
     def check(self, split: str) -> None:
@@ -133,9 +148,19 @@ class Experiment:
             _ = self.untrained_backbone
 
     def builder(self) -> ConversationBuilder:
-        """Asks the questions."""
-        data = self.config.data
-        return ConversationBuilder(self.scheme, data.templates, self.config.seed)
+        """Asks the questions.
+
+        Raises:
+            RecipeError: examples are asked for, and the training split is not to be had.
+        """
+        data, seed = self.config.data, self.config.seed
+        return ConversationBuilder(
+            self.scheme,
+            data.templates,
+            seed,
+            explain=data.prompting.explain,
+            pool=pool_of(lambda: training_samples(self.recipe, data), data.prompting.shots, seed),
+        )
 
     def settings(self) -> GenerationSettings:
         """How answers are generated."""
@@ -145,6 +170,7 @@ class Experiment:
             max_new_tokens=generation.max_new_tokens,
             temperature=generation.temperature,
             candidates=generation.candidates,
+            constrained=generation.constrained,
             max_length=self.config.data.max_length,
             seed=self.config.seed,
         )
@@ -171,6 +197,8 @@ class Experiment:
         what a resumed training may change: predictions stay valid when those change.
         """
         generation = self.config.generation.model_dump(mode="json")
+        if not generation["constrained"]:
+            del generation["constrained"]  # so that answers from before it existed stay valid
         return binding_hash({**binding_config(self.config), "generation": generation})
 
 

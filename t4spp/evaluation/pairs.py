@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -177,6 +177,13 @@ def read_answer(
         coarse = Decoded(regions=(), status="invalid", problems=(problem,))
     else:
         coarse = scheme.decode(prediction.text, sample.size, asked_labels(prediction.labels))
+    if prediction.problem:
+        problem = Problem(code=prediction.problem, message="generation could not go on")
+        coarse = replace(
+            coarse,
+            status="repaired" if coarse.status == "ok" else coarse.status,
+            problems=(*coarse.problems, problem),
+        )
     if refiner is None:
         return coarse, coarse
     image = sample.image if refiner.reads_pixels else np.zeros((*sample.size, 3), dtype=np.uint8)

@@ -237,4 +237,6 @@ def _line(prediction: Prediction) -> str:
         del values["refused"]
     if not prediction.others:
         del values["others"]
+    if not prediction.problem:
+        del values["problem"]
     return json.dumps(values, ensure_ascii=False) + "\n"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from t4spp.components import Backbone, Refiner
-from t4spp.decoding.engine import Engine, plain_engine
+from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate, resume_point
 from t4spp.decoding.prediction import Prediction
 from t4spp.decoding.processes import Crew
@@ -61,7 +62,7 @@ def generate_split(
     overwrite: bool = False,
     progress: Progress | None = None,
     backbone: Backbone | None = None,
-    engine: Engine = plain_engine,
+    engine: Engine | None = None,
 ) -> Path:
     """Answer a split and write ``predictions/<split>.jsonl`` as the answers come.
 
@@ -75,7 +76,7 @@ def generate_split(
         overwrite: start anew.
         progress: told about answered samples, resumed ones first.
         backbone: with its trained weights; None loads it from ``run``.
-        engine: answers a batch.
+        engine: answers a batch; None takes what the config asks for.
 
     Returns:
         The predictions' path.
@@ -189,6 +190,7 @@ def evaluate_split(
         "backbone": meta.backbone,
         "checkpoint": meta.checkpoint,
         "refiner": config.refiner.model_dump(mode="json"),
+        "refiner_counters": dict(scored.refined),
         "recipe_counters": dict(experiment.recipe.counters()),
         **summarise(
             scored,
@@ -221,11 +223,13 @@ class Scored:
         pairs: all processes', in the split's order.
         rows: likewise, one a sample.
         mine: the pairs that this process scored.
+        refined: how many regions the refiner changed or left, by its own names, in all processes.
     """
 
     pairs: Sequence[PairScore]
     rows: Sequence[AnswerRow]
     mine: Sequence[PairScore]
+    refined: Mapping[str, int]
 
 
 def score_answers(
@@ -253,6 +257,7 @@ def score_answers(
     crew = crew or Crew.current()
     mine: list[PairScore] = []
     rows: list[AnswerRow] = []
+    before = Counter(refiner.counters())
     for position in range(crew.rank, len(samples), crew.size):
         sample, prediction = samples[position], predictions[position]
         decoded = read_answer(sample, prediction, scheme, refiner)[1]
@@ -261,10 +266,13 @@ def score_answers(
         rows.append(answer_row(position, tagged, prediction, decoded))
         if progress is not None:
             progress(min(crew.size, len(samples) - position + crew.rank))
+    refined = Counter(refiner.counters())
+    refined.subtract(before)
     return Scored(
         pairs=sorted(crew.gather(mine), key=lambda pair: pair.position),
         rows=sorted(crew.gather(rows), key=lambda row: row.position),
         mine=mine,
+        refined=sum((Counter(part) for part in crew.gather([dict(refined)])), Counter()),
     )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
+from t4spp.schemes.explaining import worked_example
+from t4spp.schemes.lark import append_literal
 from t4spp.types import BoolMask, Decoded, Region, Target
 
 if TYPE_CHECKING:
@@ -84,6 +86,29 @@ class Scheme(ABC):
     @abstractmethod
     def grammar(self, labels: Sequence[str] | None = None) -> str:
         """The bare descriptor in llguidance's Lark, rule ``start``; None: free labels."""
+
+    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
+        """The bare descriptor and the literal ``ending`` behind it, in llguidance's Lark.
+
+        The default puts ``ending`` behind what ``grammar`` says. llguidance's lexer is greedy: a
+        scheme whose descriptor may end with a free label, which ``ending`` would seem to go on,
+        overrides this and writes label and ending as one terminal.
+        """
+        return append_literal(self.grammar(labels), ending)
+
+    def explain(self, labels: Sequence[str] | None = None) -> str:
+        """The wire format in plain English, for a model that was never trained on it.
+
+        It says what the grammar demands, and ends with a worked example that ``encode`` wrote. The
+        default knows only the example: a scheme of yours should say more.
+
+        Args:
+            labels: of the prompt; the example shows the first.
+
+        Raises:
+            SchemeError: that label cannot be written.
+        """
+        return f"Masks are written as text. {worked_example(self.encode, labels)}"
 
     @abstractmethod
     def max_tokens(

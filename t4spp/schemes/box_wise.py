@@ -16,10 +16,12 @@ from pydantic import Field
 
 from t4spp.errors import SchemeError
 from t4spp.schemes.base import Scheme
+from t4spp.schemes.explaining import grid_note, small_grid, worked_example
 from t4spp.schemes.grid import (
     Downsample,
     GridParams,
     Upsample,
+    cell_size,
     check_canvas,
     coverage,
     sample,
@@ -123,6 +125,10 @@ class BoxWise(Scheme):
         """One region as text."""
 
     @abstractmethod
+    def _explained(self) -> str:
+        """How a region is written, in plain English."""
+
+    @abstractmethod
     def _read(self, text: str, notes: Notes) -> Iterator[Written]:
         """The regions of one block; sets ``notes.read_something``, lists problems."""
 
@@ -141,6 +147,21 @@ class BoxWise(Scheme):
 
     def _join(self, regions: list[str]) -> str:
         return "".join(regions) or BACKGROUND
+
+    def explain(self, labels: Sequence[str] | None = None) -> str:
+        """Box and grid, how they are written, and an example; see :class:`Scheme`."""
+        rows, columns = self.shape
+        shown = small_grid(self.shape)
+        smaller = type(self)(self.params.model_copy(update={"grid": shown}))
+        return (
+            f"Write each region by itself, at most {self.params.max_regions}, ordered by the upper "
+            "edges of their bounding boxes. A box is four whole numbers from 0 to 999: its upper, "
+            "left, lower and right edge, in thousandths of the picture's height and width. The box "
+            f"is divided into a grid of {rows} rows and {columns} columns of cells, each of which "
+            f'lies in the region or not. {self._explained()} Where there is nothing, write "'
+            f'{BACKGROUND}" alone.\n'
+            f"{grid_note(self.shape, shown)} {worked_example(smaller.encode, labels)}"
+        )
 
     def quantize(
         self,
@@ -211,7 +232,8 @@ class BoxWise(Scheme):
         mask[box.slices], soft[box.slices] = spread(
             written.cells, (box.height, box.width), self.params.upsample
         )
-        return Region(label=written.label, mask=mask, soft=soft, box=box)
+        cell = cell_size((box.height, box.width), self.shape)
+        return Region(label=written.label, mask=mask, soft=soft, box=box, cell=cell)
 
     def _written(
         self, targets: Sequence[Target], size: tuple[int, int], ignore: BoolMask | None

@@ -146,6 +146,11 @@ def spread(cells: BoolMask, size: tuple[int, int], upsample: Upsample) -> tuple[
     return mask, soft
 
 
+def cell_size(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float]:
+    """(height, width) in pixels of one of (R, C) cells that divide (H, W) pixels evenly."""
+    return size[0] / shape[0], size[1] / shape[1]
+
+
 def visible_mask(
     label: str, mask: BoolMask, size: tuple[int, int], ignore: BoolMask | None
 ) -> BoolMask:

@@ -17,6 +17,7 @@ from t4spp.schemes.grammar import (
     exact_sum_rules,
     label_terminal,
     lines_of,
+    quote,
     row_rules,
 )
 from t4spp.schemes.grid import row_runs
@@ -87,6 +88,15 @@ class ImageRrle(_Runs):
     name: ClassVar[str] = "image-rrle"
     row_mark: str | None = "\n"
 
+    def _explained(self) -> str:
+        rows, columns = self.shape
+        return (
+            f"Write a line for each of the {rows} rows, from top to bottom. In a line, from left "
+            "to right, neighbouring cells of one label are a run, written as the label, a blank, "
+            f"an asterisk and the number of cells; the numbers of a line sum to {columns}. Runs "
+            'are parted by "| ", and every line but the first begins with a blank.'
+        )
+
     def _spell(self, names: Sequence[str], cells: Cells) -> str:
         columns = self.shape[1]
         starts, lengths = row_runs(cells)
@@ -145,6 +155,15 @@ class ImageIrle(_Runs):
 
     name: ClassVar[str] = "image-irle"
 
+    def _explained(self) -> str:
+        cells = self.shape[0] * self.shape[1]
+        return (
+            "Go through the cells from left to right and from top to bottom, without a break "
+            "between rows. Successive cells of one label are a run, written as the label, a blank, "
+            f"an asterisk and the number of cells; all numbers sum to {cells}. Runs are parted by "
+            '"| ".'
+        )
+
     def _spell(self, names: Sequence[str], cells: Cells) -> str:
         flat = cells.reshape(1, -1)
         starts, lengths = row_runs(flat)
@@ -199,6 +218,13 @@ class ImageFull(ImageWise):
 
     name: ClassVar[str] = "image-full"
 
+    def _explained(self) -> str:
+        cells = self.shape[0] * self.shape[1]
+        return (
+            f"Write the labels of all {cells} cells from left to right and from top to bottom, "
+            'parted by "| ".'
+        )
+
     def _spell(self, names: Sequence[str], cells: Cells) -> str:
         return "| ".join([names[value] for value in cells.ravel().tolist()])
 
@@ -230,10 +256,15 @@ class ImageFull(ImageWise):
 
     def grammar(self, labels: Sequence[str] | None = None) -> str:
         """The bare descriptor in llguidance's Lark."""
+        return self.grammar_before("", labels)
+
+    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
+        """The same with a literal behind it, one terminal with the last label."""
         names = self._admitted(labels)
         more = self.shape[0] * self.shape[1] - 1
         return lines_of(
-            "start: LABEL" + (f' ("| " LABEL){{{more}}}' if more else ""),
+            "start: " + (f'(LABEL "| "){{{more}}} ' if more else "") + "LAST",
+            f"LAST: LABEL {quote(ending)}" if ending else "LAST: LABEL",
             label_terminal(names, self.params.max_label_chars, background=True),
         )
 

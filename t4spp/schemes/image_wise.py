@@ -14,7 +14,16 @@ from pydantic import Field
 
 from t4spp.errors import SchemeError
 from t4spp.schemes.base import Scheme
-from t4spp.schemes.grid import GridParams, check_canvas, coverage, sample, spread, visible_mask
+from t4spp.schemes.explaining import grid_note, small_grid, worked_example
+from t4spp.schemes.grid import (
+    GridParams,
+    cell_size,
+    check_canvas,
+    coverage,
+    sample,
+    spread,
+    visible_mask,
+)
 from t4spp.schemes.labels import admitted_labels, check_label, label_fault
 from t4spp.schemes.parsing import Notes, blocks, shorten
 from t4spp.schemes.rows import Cells
@@ -146,7 +155,23 @@ class ImageWise(Scheme):
 
     def _region(self, label: str, cells: BoolMask, size: tuple[int, int]) -> Region:
         mask, soft = spread(cells, size, self.params.upsample)
-        return Region(label=label, mask=mask, soft=soft)
+        return Region(label=label, mask=mask, soft=soft, cell=cell_size(size, self.shape))
+
+    def explain(self, labels: Sequence[str] | None = None) -> str:
+        """The grid, how its cells are written, and an example; see :class:`Scheme`."""
+        rows, columns = self.shape
+        shown = small_grid(self.shape)
+        smaller = type(self)(self.params.model_copy(update={"grid": shown}))
+        return (
+            f"The picture is divided into a grid of {rows} rows and {columns} columns of cells of "
+            f'equal size. Each cell bears the label of what covers it, or "{BACKGROUND}" where '
+            f"nothing that was asked for does. {self._explained()}\n"
+            f"{grid_note(self.shape, shown)} {worked_example(smaller.encode, labels)}"
+        )
+
+    @abstractmethod
+    def _explained(self) -> str:
+        """How the cells are written, in plain English."""
 
     def _admitted(self, labels: Sequence[str] | None) -> tuple[str, ...] | None:
         """The prompt's labels, checked; None for free labels."""

@@ -64,6 +64,20 @@ class NextBrick(BoxWise):
         """``<|loc0|>`` to ``<|loc999|>``, ``<|bg1|>``.., ``<|fg1|>``.., ``<|row|>``."""
         return self._special_tokens
 
+    def _explained(self) -> str:
+        columns = self.shape[1]
+        box = (
+            "its four numbers as <|loc0|> to <|loc999|>"
+            if self.params.coordinates == "tokens"
+            else '"| " and the four numbers of its box'
+        )
+        rows = f"begin with {ROW}" if self.params.row_marks else "follow each other without a mark"
+        return (
+            f"A region is its label, {box}, then its rows from top to bottom, which {rows}. In a "
+            "row, from left to right, a run of n cells outside the region is written as <|bgn|>, a "
+            f"run of n cells inside as <|fgn|>; the numbers of a row sum to {columns}."
+        )
+
     def _spell(self, written: Written) -> str:
         columns = self.shape[1]
         cells = written.cells
@@ -102,12 +116,17 @@ class NextBrick(BoxWise):
 
     def grammar(self, labels: Sequence[str] | None = None) -> str:
         """The bare descriptor in llguidance's Lark; neighbouring bricks of a row differ."""
+        return self.grammar_before("", labels)
+
+    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
+        """The same with a literal behind it, one terminal with ``others``."""
         params = self.params
         rows, columns = self.shape
         names = self._admitted(labels)
-        lines = ["start: NOTHING", f"NOTHING: {quote(BACKGROUND)}"]
+        lines = ["start: NOTHING", f"NOTHING: {quote(BACKGROUND + ending)}"]
         if names is None or names:
             lines[0] += f" | region{{1,{params.max_regions}}}"
+            lines[0] += f" {quote(ending)}" if ending else ""
             located = params.coordinates == "tokens"
             box = "loc loc loc loc" if located else '"| " NUMBER " " NUMBER " " NUMBER " " NUMBER'
             mark = ROW if params.row_marks else ""

@@ -47,6 +47,15 @@ class SemanticBrick(BoxWise):
             self._run[value][n]: (value, n) for value in (0, 1) for n in lengths if n
         }
 
+    def _explained(self) -> str:
+        rows, columns = self.shape
+        return (
+            'The first line of a region is its label, "| " and the four numbers of its box. Then '
+            f"follow {rows} lines, one for each row from top to bottom: from left to right, a run "
+            'of cells outside the region is written as "off" and their number, a run inside as '
+            f'"on" and their number; the numbers of a line sum to {columns}.'
+        )
+
     def _spell(self, written: Written) -> str:
         columns = self.shape[1]
         starts, lengths = row_runs(written.cells)
@@ -133,15 +142,20 @@ class SemanticBrick(BoxWise):
 
     def grammar(self, labels: Sequence[str] | None = None) -> str:
         """The bare descriptor in llguidance's Lark; neighbouring runs of a row differ."""
+        return self.grammar_before("", labels)
+
+    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
+        """The same with a literal behind it, one terminal with ``others``."""
         names = self._admitted(labels)
-        nothing = f"NOTHING: {quote(BACKGROUND)}"
+        nothing = f"NOTHING: {quote(BACKGROUND + ending)}"
+        close = f" {quote(ending)}" if ending else ""
         if names is not None and not names:
             return lines_of("start: NOTHING", nothing)
         rows, columns = self.shape
         spelt = [[quote(run) + ' " "' for run in runs] for runs in self._run]
         last = [[quote(run + "\n") for run in runs] for runs in self._run]
         return lines_of(
-            f"start: NOTHING | region{{1,{self.params.max_regions}}}",
+            f"start: NOTHING | region{{1,{self.params.max_regions}}}{close}",
             nothing,
             f'region: LABEL "| " NUMBER " " NUMBER " " NUMBER " " NUMBER "\\n" row{{{rows}}}',
             label_terminal(names, self.params.max_label_chars, background=False),

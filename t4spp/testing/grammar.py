@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from t4spp.decoding.constraint import compiled
 from t4spp.schemes.base import Scheme
 from t4spp.testing.canvases import PROMPT, Canvas, canvas_strategy, for_all, written
 
@@ -120,14 +121,12 @@ class GrammarWalker:
         Raises:
             AssertionError: the grammar does not compile.
         """
-        import llguidance
         from llguidance.hf import from_tokenizer
 
         self._tokenizer = tokenizer
         learnt: Any = tokenizer
         self._inner = from_tokenizer(learnt)
-        grammar = llguidance.LLMatcher.grammar_from_lark(lark)
-        self._matcher = llguidance.LLMatcher(self._inner, grammar, log_level=0)
+        self._matcher = compiled(self._inner, lark)
         error = self._matcher.get_error()
         assert not error, f"the grammar does not compile: {error}"
 
@@ -147,6 +146,7 @@ class GrammarWalker:
             if self._matcher.is_accepting() and source.random() < 0.5:
                 break
             packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+            assert not self._matcher.is_error(), self._matcher.get_error()
             allowed = np.flatnonzero(np.unpackbits(packed, bitorder="little"))
             allowed = allowed[allowed != end]
             if not allowed.size:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from t4spp.config import RunConfig
+from t4spp.config import PromptingConfig, RunConfig
 
 FREE_ON_RESUME = frozenset(
     {
@@ -34,6 +34,10 @@ def binding_config(config: RunConfig) -> dict[str, Any]:
     if config.training.mode == "none":
         training = {key: training[key] for key in ("mode", "init_from")}
         unbound += ["train_split", "max_train_samples", "companions", "augment"]
+    if config.data.prompting == PromptingConfig():
+        unbound.append("prompting")  # checkpoints from before it existed have none
+    elif config.data.prompting.shots:
+        unbound = [key for key in unbound if key not in ("train_split", "max_train_samples")]
     for key in unbound:
         del whole["data"][key]
     return {**whole, "training": training}

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from t4spp.components import Backbone
 from t4spp.errors import RunError
 from t4spp.training.atomic import clean_temporaries, discard, write_text
-from t4spp.training.lora import peft_unwarned, require_model
+from t4spp.training.lora import is_quantised, peft_unwarned, require_model
 
 if TYPE_CHECKING:
     import torch
@@ -204,6 +204,7 @@ def load_checkpoint(
         folder: a checkpoint, a run's folder or its checkpoints folder.
         scheme: the fingerprint of the scheme in use, to be held against the checkpoint's.
         merge: fold an adapter into the base weights; answers faster, to float tolerance the same.
+            Into quantised weights nothing is folded: they would lose what was learnt.
 
     Raises:
         RunError: no checkpoint, a damaged one, or one of another backbone or scheme.
@@ -220,7 +221,7 @@ def load_checkpoint(
 
         with _readable(folder / ADAPTER), peft_unwarned():
             adapted = PeftModel.from_pretrained(model, str(folder / ADAPTER))
-        if merge:
+        if merge and not is_quantised(model):
             # merge_and_unload hands back the very model that was adapted in place.
             backbone.model = cast("PreTrainedModel", adapted.merge_and_unload())
     require_model(backbone).train(False)

@@ -26,21 +26,21 @@ RUN_ENTRIES = (
 """What belongs to a run; ``overwrite`` removes these and nothing else."""
 
 
-def claim_run_folder(
+def check_run_folder(
     folder: Path, config: RunConfig, *, resume: bool = False, overwrite: bool = False
 ) -> None:
-    """Make ``folder`` this run's, and write the resolved config into it.
+    """Refuse a folder that is not to be had; nothing in it is touched.
 
     Args:
         folder: may be missing or empty.
-        config: what is written to ``config.yaml``.
+        config: of the run.
         resume: go on with the run that is there, if ``config`` teaches and asks what its own
-            does; half-written checkpoints are removed.
-        overwrite: remove the run that is there. Files that no run writes are left alone.
+            does.
+        overwrite: replace the run that is there. Files that no run writes are left alone.
 
     Raises:
         RunError: the folder holds something and neither option was given, both were given, there
-            is nothing to resume or the run's config differs, or it cannot be written.
+            is nothing to resume or the run's config differs.
     """
     if resume and overwrite:
         raise RunError("--resume and --overwrite contradict each other: choose one.")
@@ -59,6 +59,23 @@ def claim_run_folder(
             f"{folder} is not empty and holds no run ({CONFIG_NAME} is missing), so --overwrite "
             "removes nothing there. Choose another folder with -o."
         )
+
+
+def claim_run_folder(
+    folder: Path, config: RunConfig, *, resume: bool = False, overwrite: bool = False
+) -> None:
+    """Make ``folder`` this run's, and write the resolved config into it.
+
+    Args:
+        folder: see :func:`check_run_folder`, as of the rest.
+        config: what is written to ``config.yaml``.
+        resume: half-written checkpoints are removed.
+        overwrite: what a run wrote is removed.
+
+    Raises:
+        RunError: the folder is refused, or cannot be written.
+    """
+    check_run_folder(folder, config, resume=resume, overwrite=overwrite)
     try:
         if overwrite:
             for name in RUN_ENTRIES:

@@ -21,7 +21,13 @@ from t4spp.training.checkpoints import (
     read_meta,
     resolve_checkpoint,
 )
-from t4spp.training.lora import prepare_full, prepare_lora, require_model, require_tokenizer
+from t4spp.training.lora import (
+    is_quantised,
+    prepare_full,
+    prepare_lora,
+    require_model,
+    require_tokenizer,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -140,7 +146,7 @@ def make_learner(
         if initial is not None:
             read_adapter(learning, initial / ADAPTER)
     else:
-        prepare_full(model)
+        prepare_full(model, backbone.frozen_weights())
         learning = model
         if initial is not None:
             load_full(model, initial / MODEL)
@@ -159,7 +165,8 @@ def make_learner(
             training.micro_batch_size or training.batch_size // accelerator.num_processes
         )
     if accelerator.distributed_type.startswith("MULTI_"):
-        learning.to(accelerator.device)
+        if not is_quantised(model):
+            learning.to(accelerator.device)
         accelerator.ddp_handler = DistributedDataParallelKwargs(
             find_unused_parameters=leaves_unused(
                 learning, example, options, keeps_logits, accelerator.device

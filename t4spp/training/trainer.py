@@ -12,15 +12,17 @@ from t4spp.data.augment import Augmenter
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.head import training_samples
 from t4spp.data.order import GlobalOrder, num_micro_batches
+from t4spp.data.prompting import pool_of
 from t4spp.errors import BackboneError, ConfigError, RunError
 from t4spp.plugins import Catalogue
 from t4spp.schemes.base import Scheme
 from t4spp.training.batches import StepBatches
 from t4spp.training.binding import binding_config
-from t4spp.training.folders import claim_run_folder
+from t4spp.training.checkpoints import CheckpointStore
+from t4spp.training.folders import check_run_folder, claim_run_folder
 from t4spp.training.learner import Learner, make_learner
 from t4spp.training.loop import Evaluate, Follower, Loop, TrainSummary
-from t4spp.training.lora import require_model
+from t4spp.training.lora import place, require_model
 from t4spp.training.processes import deterministic_on_cpu, make_accelerator, on_main
 from t4spp.training.saving import RunState
 from t4spp.types import Sample
@@ -93,7 +95,14 @@ class Trainer:
                 "cannot learn several conversations behind one picture. Set data.companions=0."
             )
         self.backbone_fingerprint = self.backbone.fingerprint()
-        self.builder = ConversationBuilder(self.scheme, config.data.templates, config.seed)
+        prompting = config.data.prompting
+        self.builder = ConversationBuilder(
+            self.scheme,
+            config.data.templates,
+            config.seed,
+            explain=prompting.explain,
+            pool=pool_of(lambda: self.samples, prompting.shots, config.seed),
+        )
         self._prepared: tuple[StepBatches, ModelInputs, Learner] | None = None
         self._resume = False
 
@@ -112,7 +121,13 @@ class Trainer:
                 be had; see :func:`t4spp.training.folders.claim_run_folder`.
             ConfigError: LoRA's targets fit no layer.
         """
-        prepared = self._prepare()
+        on_main(
+            self.accelerator,
+            lambda: check_run_folder(
+                self.run_folder, self.config, resume=resume, overwrite=overwrite
+            ),
+        )
+        prepared = self._prepare(resume=resume)
         on_main(
             self.accelerator,
             lambda: claim_run_folder(
@@ -122,9 +137,13 @@ class Trainer:
         self._prepared = prepared
         self._resume = resume
 
-    def _prepare(self) -> tuple[StepBatches, ModelInputs, Learner]:
+    def _prepare(self, *, resume: bool) -> tuple[StepBatches, ModelInputs, Learner]:
         batches = self._batches()
         filler = batches.first_usable()
+        goes_on = resume and CheckpointStore(self.run_folder).latest() is not None
+        if not goes_on and self.config.training.init_from is None:
+            place(require_model(self.backbone), self.accelerator.device)
+            self.backbone.before_training(self.samples, seed=self.config.seed, is_main=self.is_main)
         learner = make_learner(
             self.accelerator,
             self.config,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,3 +31,19 @@ def nano(nano_weights: Path) -> NanoBackbone:
     from t4spp.testing import build_scheme
 
     return loaded(nano_weights, build_scheme("next-brick").special_tokens)
+
+
+@pytest.fixture(scope="session")
+def tiny_vlm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a tiny checkpoint of a family of hf-vlm, by its name; each is made once."""
+    from support_hf_vlm import FAMILIES, write_checkpoint
+
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = tmp_path_factory.mktemp("vlm") / family
+            write_checkpoint(FAMILIES[family], made[family])
+        return made[family]
+
+    return folder

@@ -17,6 +17,7 @@ from t4spp.decoding.engine import EngineBatch, GenerationSettings, plain_engine
 from t4spp.errors import BackboneError
 from t4spp.plugins import load_catalogue
 from t4spp.testing import build_scheme, check_tokenizer
+from t4spp_plugins.backbones.collating import plain_ids
 from t4spp_plugins.backbones.nano.backbone import SHIPPED, NanoBackbone
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.nano.model import (
@@ -30,7 +31,6 @@ from t4spp_plugins.backbones.nano.vocabulary import (
     CONTROL_TOKENS,
     add_scheme_tokens,
     build_tokenizer,
-    text_ids,
 )
 
 SCHEMES = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
@@ -151,13 +151,13 @@ noise = st.lists(pieces | st.text(max_size=4), max_size=12).map("".join)
 def test_any_text_comes_back_from_its_ids_without_control_tokens(
     text: str, nano: NanoBackbone
 ) -> None:
-    ids = text_ids(nano.tokenizer, text)
+    ids = plain_ids(nano.tokenizer, text, CONTROL_TOKENS)
     assert not {PAD, IMAGE, USER, ASSISTANT, END} & set(ids)
     assert nano.tokenizer.decode(ids, skip_special_tokens=False) == text
 
 
 def test_plain_text_is_tokenised_as_the_tokenizer_does(nano: NanoBackbone) -> None:
-    ids = text_ids(nano.tokenizer, ANSWER)
+    ids = plain_ids(nano.tokenizer, ANSWER, CONTROL_TOKENS)
     assert ids == nano.tokenizer(ANSWER, add_special_tokens=False)["input_ids"]
     names = nano.tokenizer.convert_ids_to_tokens(ids)
     for token in ("<seg>", "<|loc1|>", "<|loc999|>", "<|bg4|>", "<|fg12|>", "</seg>"):

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from t4spp import config, hookspecs
 from t4spp.cli import COMMANDS, build_parser
-from t4spp.plugins import HOOKS, load_catalogue
+from t4spp.plugins import HOOKS, WEIGHTS_HOOK, load_catalogue
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"
@@ -23,7 +23,7 @@ def hook_names() -> list[str]:
 
 
 def test_catalogue_asks_every_hook() -> None:
-    assert hook_names() == list(HOOKS.values())
+    assert hook_names() == [*HOOKS.values(), WEIGHTS_HOOK]
 
 
 @pytest.mark.parametrize("name", hook_names())

@@ -16,9 +16,11 @@ CORE = PROJECT / "t4spp"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "seeds", "types"),
     ("pictures",),
-    ("components",),
+    ("components", "manifest"),
     ("hookspecs", "validation", "yaml12"),
     ("plugins",),
+    ("weights",),
+    ("features",),
     ("config_layers",),
     ("config",),
     ("schemes",),

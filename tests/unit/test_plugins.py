@@ -296,3 +296,45 @@ def test_missing_requirement_is_an_error_at_build_only(catalogue: Catalogue) -> 
     assert catalogue.validate("scheme", "heavy", {"grid": 3}).model_dump()["grid"] == 3
     with pytest.raises(PluginError, match=r"needs package_that_is_nowhere.*pip install"):
         catalogue.build("scheme", "heavy", {})
+
+
+WEIGHTS = """
+    from t4spp.manifest import WeightsEntry, WeightsFile
+
+    def entry(name):
+        file = WeightsFile(name="a.bin", num_bytes=3, sha256="0" * 64)
+        return WeightsEntry(name=name, summary="s", licence="MIT", files=(file,))
+
+    @hookimpl
+    def t4spp_weights():
+        return {offered}
+"""
+
+
+def test_weights_come_through_their_hook_with_their_distribution(install: Any) -> None:
+    install("weights-dist", WEIGHTS.format(offered="[entry('tiny')]"))
+    offer = load_catalogue().weights["tiny"]
+    assert (offer.distribution, offer.version) == ("weights-dist", "1.2")
+    assert offer.entry.files[0].name == "a.bin"
+
+
+def test_two_manifests_with_one_name_are_an_error_that_names_both(install: Any) -> None:
+    install("weights-one", WEIGHTS.format(offered="[entry('tiny')]"))
+    install("weights-two", WEIGHTS.format(offered="[entry('tiny')]"))
+    with pytest.raises(PluginError, match=r"two plugins offer the weights 'tiny'") as caught:
+        load_catalogue()
+    assert "weights-one" in str(caught.value)
+    assert "weights-two" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [
+        ("['tiny']", "expected t4spp.manifest.WeightsEntry"),
+        ("entry('tiny')", "expected a list of WeightsEntry"),
+        ("[entry('../tiny')]", "not a plain name"),
+    ],
+)
+def test_manifest_that_is_none_is_an_error(tmp_path: Path, offered: str, said: str) -> None:
+    with pytest.raises(PluginError, match=said):
+        load_catalogue([plugin_file(tmp_path, WEIGHTS.format(offered=offered))])

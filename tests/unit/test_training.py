@@ -395,3 +395,40 @@ def test_a_backbone_without_a_model_cannot_be_trained(catalogue: Catalogue, tmp_
 def test_mode_none_has_nothing_to_train(catalogue: Catalogue, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to train"):
         Trainer(config(training__mode="none"), catalogue, tmp_path / "run")
+
+
+def test_new_parts_are_readied_once_and_not_for_a_run_that_goes_on(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readied: list[tuple[int, int, bool]] = []
+
+    def trained(run: RunConfig, folder: Path, *, resume: bool = False) -> None:
+        backbone = fresh(catalogue, run)
+
+        def before_training(samples: Any, *, seed: int, is_main: bool) -> None:
+            readied.append((len(samples), seed, is_main))
+
+        monkeypatch.setattr(backbone, "before_training", before_training)
+        trainer = Trainer(run, catalogue, folder, backbone=backbone)
+        trainer.claim(resume=resume)
+        trainer.train()
+
+    trained(config(training__steps=1), tmp_path / "a")
+    assert readied == [(24, 3, True)]
+    trained(config(training__steps=1), tmp_path / "a", resume=True)
+    trained(config(training__steps=1, training__init_from=tmp_path / "a"), tmp_path / "b")
+    assert len(readied) == 1
+
+
+def test_a_folder_that_is_taken_is_refused_before_anything_is_readied(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    backbone = fresh(catalogue, config())
+
+    def before_training(samples: Any, *, seed: int, is_main: bool) -> None:
+        raise AssertionError("minutes of work for nothing")
+
+    monkeypatch.setattr(backbone, "before_training", before_training)
+    with pytest.raises(RunError, match="exists and is not empty"):
+        Trainer(config(), catalogue, tmp_path, backbone=backbone).claim()

@@ -20,19 +20,19 @@ import numpy as np
 from t4spp.components import Recipe, Source
 from t4spp.errors import RecipeError
 from t4spp.types import BoolMask, Image, Sample, Target
+from t4spp_recipes.lazy_samples import LazySamples
 from t4spp_recipes.natural.coco_annotations import CocoFile, Id, ImageRecord, Instance, read_coco
 from t4spp_recipes.natural.configs import CocoInstancesConfig
 from t4spp_recipes.natural.expressions import Expression, read_expressions
-from t4spp_recipes.natural.lazy_samples import LazySamples
 from t4spp_recipes.natural.pictures import (
     MissingPicture,
     PictureFile,
     PictureFolder,
     require_folder,
 )
-from t4spp_recipes.natural.progress import with_progress
 from t4spp_recipes.natural.sources import COCO_SOURCES
-from t4spp_recipes.natural.splits import absent_pairs, unknown_split, val_keys
+from t4spp_recipes.progress import with_progress
+from t4spp_recipes.splits import absent_pairs, unknown_split, val_keys
 
 ALL = "all"
 _SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|test)(?![a-z])", re.IGNORECASE)

@@ -108,3 +108,33 @@ class SemanticFolderConfig(BaseModel):
         if self.prompts == "segment-all" and self.no_target_share:
             raise ValueError("no_target_share: segment-all asks for every class already")
         return self
+
+
+class InstanceFolderConfig(BaseModel):
+    """Parameters of ``instance-folder``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    masks: Path
+    """Folder of masks whose pixels are instance ids, greyscale or palette."""
+    images: Path | None = None
+    """Folder of the pictures, of the masks' stems; it may be the masks' own. None: no pixels."""
+    mask_suffix: str = ""
+    """What a mask's stem has beyond its picture's: ``_mask`` pairs a_mask.png with a.jpg."""
+    label: str = "object"
+    """What the instances are; the prompt."""
+    background: tuple[int, ...] = (0,)
+    """Ids that are no instance and are scored."""
+    void: tuple[int, ...] = ()
+    """Ids that are no instance and are not scored."""
+    min_pixels: int = Field(default=1, ge=1)
+    """An instance of fewer pixels is left out and counted."""
+    prompts: Literal["per-instance", "together"] = "per-instance"
+    """One sample an instance, or one an image with all its instances."""
+    val_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of images that is split off as ``val``; the others are ``train``."""
+    seed: int = 0
+    """Of ``val_share``."""
+    cache_dir: Path | None = None
+    """Where the index of instances per mask is kept. None: ``T4SPP_CACHE``, or t4spp's folder in
+    the user's cache. Never the dataset's folder."""

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from t4spp.errors import RecipeError
-from t4spp_recipes.natural.pictures import PictureFile, picture_size, read_class_map, read_picture
-from t4spp_recipes.natural.progress import with_progress
+from t4spp.pictures import picture_size
+from t4spp_recipes.natural.pictures import PictureFile, read_class_map, read_picture
+from t4spp_recipes.progress import with_progress
 
 _log = logging.getLogger(__name__)
 _VERSION = 1

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from t4spp import pictures
 from t4spp.errors import RecipeError
+from t4spp.pictures import PICTURE_SUFFIXES
 from t4spp.types import Image
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Suffixes that count as pictures, the preferred ones first."""
 
 _COCO_NUMBER = re.compile(r"(\d{12})$")
 
@@ -32,60 +31,20 @@ def require_folder(path: Path, what: str, advice: str) -> Path:
     raise RecipeError(f"{what}: {path} cannot be used, {reason}. {advice}")
 
 
-def _unreadable(path: Path, error: Exception) -> RecipeError:
-    reason = "it does not exist" if isinstance(error, FileNotFoundError) else str(error)
-    return RecipeError(
-        f"{path} cannot be read as a picture: {reason}. "
-        "Fetch or unpack the file again; it may be truncated."
-    )
-
-
-def _load(path: Path, mode: str | None) -> npt.NDArray[np.generic]:
-    from PIL import Image as PILImage
-
-    try:
-        with PILImage.open(path) as picture:
-            loaded = picture if mode is None or picture.mode == mode else picture.convert(mode)
-            return np.array(loaded)
-    except (OSError, SyntaxError, ValueError, EOFError, PILImage.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """(H, W) in pixels, from the file's header.
-
-    Raises:
-        RecipeError: the file is missing or no picture.
-    """
-    from PIL import Image as PILImage
-
-    try:
-        with PILImage.open(path) as picture:
-            return picture.height, picture.width
-    except (OSError, SyntaxError, ValueError, EOFError, PILImage.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-
-
 @lru_cache(maxsize=2)
 def _cached_picture(path: Path, modified: int) -> Image:
-    return _load(path, "RGB").astype(np.uint8, copy=False)
+    return pictures.read_picture(path, upright=False)
 
 
 @lru_cache(maxsize=2)
 def _cached_class_map(path: Path, modified: int) -> npt.NDArray[np.int32]:
-    from PIL import Image as PILImage
-
-    try:
-        with PILImage.open(path) as picture:
-            mode = picture.mode
-    except (OSError, SyntaxError, ValueError, EOFError, PILImage.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+    values, mode = pictures.read_values(path)
     if mode not in ("1", "L", "P", "I", "I;16", "I;16B", "I;16L"):
         raise RecipeError(
             f"the mask {path} has colour mode {mode}, not one class id a pixel. Masks must be "
             "greyscale or palette (indexed) images; convert the colours to class ids first."
         )
-    class_map = _load(path, None).astype(np.int32)
+    class_map = values.astype(np.int32)
     class_map.setflags(write=False)
     return class_map
 
@@ -94,11 +53,14 @@ def _modified(path: Path) -> int:
     try:
         return path.stat().st_mtime_ns
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise RecipeError(
+            f"{path} cannot be read as a picture: {error.strerror or error}. Fetch or unpack the "
+            "file again."
+        ) from error
 
 
 def read_picture(path: Path) -> Image:
-    """uint8[H, W, 3], RGB, as stored (EXIF orientation is not applied); a fresh array.
+    """uint8[H, W, 3], RGB, as stored, by the rule of :mod:`t4spp.pictures`; a fresh array.
 
     The last two pictures stay decoded, since consecutive samples share one.
 
@@ -148,6 +110,13 @@ class PictureFile:
             RecipeError: they differ.
         """
         if found != self.size:
+            if found == self.size[::-1] and pictures.is_turned(self.path):
+                raise RecipeError(
+                    f"{self.path} is stored as {found[0]} x {found[1]} pixels (height x width) "
+                    f"with an EXIF orientation that turns it, and its masks in {self.masks} were "
+                    f"drawn on the turned picture, {self.size[0]} x {self.size[1]}. A dataset's "
+                    "pictures are read as stored: save this one upright, without the orientation."
+                )
             raise RecipeError(
                 f"{self.path} is {found[0]} x {found[1]} pixels (height x width), but its masks "
                 f"in {self.masks} are {self.size[0]} x {self.size[1]}. A picture and its masks "

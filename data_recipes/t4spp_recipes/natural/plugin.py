@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 from t4spp.components import Component
 from t4spp.hookspecs import hookimpl
-from t4spp_recipes.natural.configs import CocoInstancesConfig, SemanticFolderConfig
-from t4spp_recipes.natural.sources import COCO_SOURCES, SEMANTIC_SOURCES
+from t4spp_recipes.natural.configs import (
+    CocoInstancesConfig,
+    InstanceFolderConfig,
+    SemanticFolderConfig,
+)
+from t4spp_recipes.natural.sources import COCO_SOURCES, INSTANCE_SOURCES, SEMANTIC_SOURCES
 
 if TYPE_CHECKING:
     from t4spp_recipes.natural.coco_instances import CocoInstances
+    from t4spp_recipes.natural.instance_folder import InstanceFolder
     from t4spp_recipes.natural.semantic_folder import SemanticFolder
 
 
@@ -26,9 +31,15 @@ def _build_semantic_folder(config: SemanticFolderConfig) -> SemanticFolder:
     return SemanticFolder(config)
 
 
+def _build_instance_folder(config: InstanceFolderConfig) -> InstanceFolder:
+    from t4spp_recipes.natural.instance_folder import InstanceFolder
+
+    return InstanceFolder(config)
+
+
 @hookimpl
 def t4spp_recipes() -> list[Component]:
-    """The recipes ``coco-instances`` and ``semantic-folder``."""
+    """The recipes ``coco-instances``, ``semantic-folder`` and ``instance-folder``."""
     return [
         Component(
             name="coco-instances",
@@ -45,5 +56,13 @@ def t4spp_recipes() -> list[Component]:
             summary="folders of pictures and class-id masks: CamVid, ADE20K, VOC or your own",
             requires=("PIL",),
             sources=SEMANTIC_SOURCES,
+        ),
+        Component(
+            name="instance-folder",
+            config=InstanceFolderConfig,
+            build=_build_instance_folder,
+            summary="folders of pictures and instance-id masks: VOC, Penn-Fudan or your own",
+            requires=("PIL",),
+            sources=INSTANCE_SOURCES,
         ),
     ]

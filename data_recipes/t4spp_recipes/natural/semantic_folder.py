@@ -17,21 +17,21 @@ import numpy as np
 
 from t4spp.components import Recipe, Source
 from t4spp.errors import RecipeError
+from t4spp.pictures import PICTURE_SUFFIXES
 from t4spp.types import Image, Sample, Target
+from t4spp_recipes.lazy_samples import LazySamples
 from t4spp_recipes.natural.class_lists import ClassList
 from t4spp_recipes.natural.configs import SemanticFolderConfig
 from t4spp_recipes.natural.folder_layouts import ALL, SplitFolders, find_layout
-from t4spp_recipes.natural.lazy_samples import LazySamples
 from t4spp_recipes.natural.mask_index import MaskRecord, index_masks, pair_faults
 from t4spp_recipes.natural.pictures import (
-    PICTURE_SUFFIXES,
     MissingPicture,
     PictureFile,
     read_class_map,
 )
-from t4spp_recipes.natural.progress import with_progress
 from t4spp_recipes.natural.sources import SEMANTIC_SOURCES
-from t4spp_recipes.natural.splits import absent_pairs, unknown_split, val_keys
+from t4spp_recipes.progress import with_progress
+from t4spp_recipes.splits import absent_pairs, unknown_split, val_keys
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 

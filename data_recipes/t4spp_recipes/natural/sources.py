@@ -38,3 +38,15 @@ SEMANTIC_SOURCES = (
         note="preset voc: VOC2012, 20 classes",
     ),
 )
+INSTANCE_SOURCES = (
+    Source(
+        url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        licence="pictures under Flickr's terms",
+        note="SegmentationObject with void=[255]",
+    ),
+    Source(
+        url="https://www.cis.upenn.edu/~jshi/ped_html/",
+        licence="not stated",
+        note="Penn-Fudan: PedMasks with mask_suffix=_mask, pedestrians",
+    ),
+)

@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from t4spp.components import Component
 from t4spp.hookspecs import hookimpl
+from t4spp_plugins.backbones.hf_vlm.component import hf_vlm_component
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.oracle_config import OracleConfig
+from t4spp_plugins.backbones.smol.config import SmolParams
 
 
 def _build_oracle(config: BaseModel) -> Any:
@@ -26,10 +28,18 @@ def _build_nano(config: BaseModel) -> Any:
     return NanoBackbone(config)
 
 
+def _build_smol(config: BaseModel) -> Any:
+    from t4spp_plugins.backbones.smol.backbone import SmolBackbone
+
+    assert isinstance(config, SmolParams)
+    return SmolBackbone(config)
+
+
 @hookimpl
 def t4spp_backbones() -> list[Component]:
     """The backbones of this distribution."""
     return [
+        hf_vlm_component(),
         Component(
             name="nano",
             config=NanoConfig,
@@ -41,5 +51,12 @@ def t4spp_backbones() -> list[Component]:
             config=OracleConfig,
             build=_build_oracle,
             summary="answers from the truth, with settable corruption; no model",
+        ),
+        Component(
+            name="smol",
+            config=SmolParams,
+            build=_build_smol,
+            summary="SmolLM2-135M with MobileSAM's encoder: 142 million parameters, real weights",
+            requires=("timm", "gguf"),
         ),
     ]

@@ -14,7 +14,8 @@ from transformers import LlavaConfig, PreTrainedTokenizerFast
 from t4spp.components import Backbone, ModelInputs
 from t4spp.data.conversation import Conversation
 from t4spp.errors import BackboneError
-from t4spp_plugins.backbones.nano.collating import Collator
+from t4spp_plugins.backbones.collating import Collator, require_boolean_masks
+from t4spp_plugins.backbones.nano.collating import chat_format
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.nano.model import (
     NUM_IMAGE_TOKENS,
@@ -112,6 +113,8 @@ class NanoBackbone(Backbone):
                     f"architecture ({str(error).splitlines()[0]}). Install t4spp again, or name "
                     "another folder in backbone.params.weights."
                 ) from error
+        known = tokenizer.get_vocab()
+        self.untrained_tokens = tuple(token for token in scheme_tokens if token not in known)
         tokenizer = self.load_tokenizer(scheme_tokens)
         grow(model, tokenizer, self.params.seed)
         self.tokenizer = tokenizer
@@ -172,20 +175,10 @@ class NanoBackbone(Backbone):
             ValueError: a conversation has no answer.
         """
         collator = self._collator()
-        self._require_boolean_masks()
+        require_boolean_masks("nano", self.model)
         return collator.packed(packs, max_length=max_length)
-
-    def _require_boolean_masks(self) -> None:
-        """Refuse attention that would add a mask of true and false instead of obeying it."""
-        assert self.model is not None, "load() makes the tokenizer and the model"
-        kind = self.model.config.get_text_config()._attn_implementation
-        if kind != "sdpa":
-            raise BackboneError(
-                f"nano: conversations behind one picture are kept apart by a mask that {kind!r} "
-                "attention does not obey. Set data.companions=0, or leave the attention at 'sdpa'."
-            )
 
     def _collator(self) -> Collator:
         if self.tokenizer is None:
             raise BackboneError("nano: collate() before load(); call load(scheme.special_tokens).")
-        return Collator(self.tokenizer)
+        return Collator(chat_format(self.tokenizer))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from t4spp.data.templates import TEMPLATES
 from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
 PAD, IMAGE, USER, ASSISTANT, END = "<|pad|>", "<|image|>", "<|user|>", "<|assistant|>", "<|end|>"
 CONTROL_TOKENS = (PAD, IMAGE, USER, ASSISTANT, END)
@@ -103,20 +102,3 @@ def add_scheme_tokens(tokenizer: PreTrainedTokenizerFast, tokens: Sequence[str])
         AddedToken(token, normalized=False, special=True) for token in tokens if token not in known
     ]
     return int(tokenizer.add_tokens(new, special_tokens=True)) if new else 0
-
-
-_CONTROL_STARTS = re.compile(f"(?=(?:{'|'.join(map(re.escape, CONTROL_TOKENS))}))")
-
-
-def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a question or an answer; decoded, they give ``text`` back.
-
-    A scheme's tokens and the wrapper's tags are one id each. The names of control tokens are
-    plain text wherever they stand: a prompt that says ``<|image|>`` asks for no second picture,
-    and a label that says ``<|end|>`` ends no answer.
-    """
-    cuts = [found.start() + 1 for found in _CONTROL_STARTS.finditer(text)]
-    ids: list[int] = []
-    for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True):
-        ids += tokenizer(text[start:stop], add_special_tokens=False)["input_ids"]
-    return ids

@@ -1,0 +1,1 @@
+"""Recipes: remote sensing."""

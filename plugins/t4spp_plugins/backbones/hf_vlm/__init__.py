@@ -1,0 +1,1 @@
+"""hf-vlm: transformers' image-text-to-text models behind one adapter, a small profile a family."""

@@ -1,0 +1,1 @@
+"""Frozen image encoders that backbones and refiners share."""

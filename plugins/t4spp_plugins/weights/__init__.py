@@ -1,0 +1,1 @@
+"""The manifest of pretrained weights that come with t4spp."""

@@ -1,0 +1,227 @@
+"""What a whole answer may be, as llguidance compiles it, and the tokens that it admits next.
+
+Shapes: B rows, V columns of the logits, W = ceil(V / 32) words of a bit mask.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from t4spp.data.templates import TEMPLATES
+from t4spp.errors import BackboneError, SchemeError
+from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
+from t4spp.schemes.lark import append_token, prepend_one_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+KEPT_GRAMMARS = 256
+"""Compiled grammars that are remembered; each prompt's labels have one of their own."""
+LEXER_FUEL = 50_000_000
+"""llguidance's bound on the work of one mask. A free label of up to 128 characters needs more than
+its default of 200,000 at a few masks, which then take milliseconds."""
+
+
+def answer_grammar(
+    scheme: Scheme,
+    labels: Sequence[str] | None,
+    joint: str = "",
+    tag_tokens: Collection[str] = (),
+) -> str:
+    """A whole answer without its end token: an opening, ``<seg>``, the descriptor, ``</seg>``.
+
+    Args:
+        scheme: writes the descriptor.
+        labels: the labels that the prompt admits; None leaves them free.
+        joint: stands before the opening; see :attr:`t4spp.components.Backbone.answer_joint`.
+        tag_tokens: those of ``<seg>`` and ``</seg>`` that are tokens and no text to llguidance.
+
+    Raises:
+        SchemeError: the scheme has no grammar for this grid, or cannot write a label.
+    """
+    openings = dict.fromkeys(opening for kind in TEMPLATES.values() for opening in kind.answers)
+    if SEG_CLOSE in tag_tokens:
+        closed = append_token(scheme.grammar(labels), SEG_CLOSE)
+    else:
+        closed = scheme.grammar_before(SEG_CLOSE, labels)
+    if SEG_OPEN in tag_tokens:
+        return prepend_one_of(closed, [f"{joint}{opening}\n" for opening in openings], SEG_OPEN)
+    return prepend_one_of(closed, [f"{joint}{opening}\n{SEG_OPEN}" for opening in openings])
+
+
+def compiled(tokenizer: Any, lark: str) -> Any:
+    """Llguidance's matcher of a grammar in its Lark; whether it compiled, ``is_error`` says.
+
+    Args:
+        tokenizer: llguidance's own.
+        lark: with the rule ``start``.
+    """
+    import llguidance
+
+    limits = llguidance.LLParserLimits(
+        initial_lexer_fuel=LEXER_FUEL, step_lexer_fuel=LEXER_FUEL, verbose_errors=False
+    )
+    grammar = llguidance.LLMatcher.grammar_from_lark(lark)
+    return llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
+
+
+class Constraint:
+    """The grammars of answers for one tokenizer, compiled on first use and kept."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int]) -> None:
+        """Read the tokenizer's vocabulary, which takes about a second for a large one.
+
+        Args:
+            tokenizer: a fast one that has learnt the scheme's tokens.
+            end_ids: what ends an answer; each is admitted at its end.
+
+        Raises:
+            BackboneError: llguidance cannot read this tokenizer.
+        """
+        from llguidance.hf import from_tokenizer
+
+        learnt: Any = tokenizer
+        try:
+            self._inner = from_tokenizer(learnt, eos_token=list(end_ids))
+        except ValueError as error:
+            raise BackboneError(
+                f"generation.constrained: llguidance cannot read a {type(tokenizer).__name__} "
+                f"({error}). Use a backbone with a fast tokenizer, or set "
+                "generation.constrained=false."
+            ) from error
+        self.end_ids = tuple(end_ids)
+        self.vocabulary = int(self._inner.vocab_size)
+        known = learnt.get_vocab()
+        # llguidance takes every added token that stands in angle brackets for more than text.
+        self._tag_tokens = tuple(
+            tag
+            for tag in (SEG_OPEN, SEG_CLOSE)
+            if tag in known and self._inner.is_special_token(known[tag])
+        )
+        self._compiled: OrderedDict[tuple[str, tuple[str, ...] | None, str], Any] = OrderedDict()
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int]) -> Constraint:
+        """The constraint of a tokenizer, made anew where it has learnt tokens since."""
+        key = (len(tokenizer), tuple(end_ids))
+        known = _CONSTRAINTS.get(tokenizer)
+        if known is None or known[0] != key:
+            known = (key, cls(tokenizer, end_ids))
+            _CONSTRAINTS[tokenizer] = known
+        return known[1]
+
+    def matcher(self, scheme: Scheme, labels: tuple[str, ...] | None, joint: str = "") -> Any:
+        """A fresh matcher of whole answers (llguidance's ``LLMatcher``).
+
+        Args:
+            scheme: writes the descriptor.
+            labels: the labels that the prompt admits; None leaves them free.
+            joint: stands before the opening.
+
+        Raises:
+            SchemeError: the scheme has no such grammar, or it does not compile.
+        """
+        key = (scheme.fingerprint(), labels, joint)
+        if key not in self._compiled:
+            lark = answer_grammar(scheme, labels, joint, self._tag_tokens)
+            made = compiled(self._inner, lark)
+            if made.is_error():
+                asked = "free labels" if labels is None else f"{len(labels)} labels"
+                raise SchemeError(
+                    f"the grammar of {scheme.name!r} for {asked} does not compile "
+                    f"({made.get_error().splitlines()[0]}). Take a smaller grid, ask for fewer "
+                    "labels at a time, or set generation.constrained=false."
+                )
+            self._compiled[key] = made
+            if len(self._compiled) > KEPT_GRAMMARS:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(key)
+        return self._compiled[key].deep_copy()
+
+
+_CONSTRAINTS: WeakKeyDictionary[Any, tuple[Any, Constraint]] = WeakKeyDictionary()
+"""One a tokenizer that is in use; forgotten with it."""
+
+
+class GrammarMask:
+    """A logits processor that admits only what each row's grammar does.
+
+    A row whose grammar can go on with no token, or whose matcher fails, ends: its end tokens are
+    admitted, and its place is in ``stuck``.
+    """
+
+    def __init__(self, matchers: Sequence[Any], constraint: Constraint) -> None:
+        """Keep a fresh matcher of ``constraint`` for each of B rows."""
+        import llguidance
+
+        self._matchers = list(matchers)
+        self._end_ids = list(constraint.end_ids)
+        self._vocabulary = constraint.vocabulary
+        self._ended = [False] * len(self._matchers)
+        self._executor = llguidance.LLExecutor()
+        self._length: int | None = None
+        self.stuck: dict[int, str] = {}
+        """Rows, by place, whose answer the grammar could not go on with, and why."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Logits float[B, V] with what is not admitted at minus infinity.
+
+        Args:
+            input_ids: int64[B, L], the prompt and what has been written.
+            scores: the logits of the next token.
+        """
+        import torch
+
+        if self._length is not None:
+            self._consume(input_ids[:, self._length :].tolist())
+        self._length = input_ids.shape[1]
+        allowed = self._allowed(scores.shape[1])
+        return scores.masked_fill(~allowed.to(scores.device), -torch.inf)
+
+    def _consume(self, written: Sequence[Sequence[int]]) -> None:
+        for place, (matcher, tokens) in enumerate(zip(self._matchers, written, strict=True)):
+            if self._ended[place]:
+                continue
+            if any(token in self._end_ids for token in tokens):
+                self._ended[place] = True
+            elif not matcher.consume_tokens(list(tokens)):
+                self._end(place, matcher.get_error())
+
+    def _allowed(self, width: int) -> torch.Tensor:
+        """bool[B, V]; rows that have ended admit end tokens only."""
+        import torch
+
+        words = torch.zeros(len(self._matchers), -(-self._vocabulary // 32), dtype=torch.int32)
+        going_on = [
+            (matcher, place)
+            for place, matcher in enumerate(self._matchers)
+            if not self._ended[place]
+        ]
+        if going_on:
+            self._executor.unsafe_compute_mask_ptr(
+                going_on, words.data_ptr(), 4 * words.shape[1], words.shape[0]
+            )
+        bits = words[:, :, None] >> torch.arange(32, dtype=torch.int32)
+        allowed = (bits & 1).flatten(1).bool()
+        # Padded embeddings give logits more columns than there are tokens.
+        spare = width - allowed.shape[1]
+        allowed = torch.nn.functional.pad(allowed, (0, spare)) if spare > 0 else allowed[:, :width]
+        for matcher, place in going_on:
+            if matcher.is_error():
+                self._end(place, matcher.get_error())
+            elif not allowed[place].any():
+                self._end(place, "no token of the vocabulary goes on")
+        for place, ended in enumerate(self._ended):
+            if ended:
+                allowed[place] = False
+                allowed[place, self._end_ids] = True
+        return allowed
+
+    def _end(self, place: int, reason: str) -> None:
+        self._ended[place] = True
+        self.stuck[place] = reason.splitlines()[0] if reason else "the matcher stopped"
