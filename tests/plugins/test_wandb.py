@@ -51,7 +51,7 @@ def records(path: Path) -> Iterator[Any]:
 
 def finished_records(path: Path) -> list[Any]:
     """All records, once wandb's own process has written the last of them."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while True:
         found = list(records(path))
         if found and found[-1].HasField("exit"):

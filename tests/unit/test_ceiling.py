@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -99,3 +102,51 @@ def test_speed_is_compared_on_the_same_masks() -> None:
     speed = codec_speed("next-brick", {}, build_scheme("next-brick"), targets, repeats=1)
     assert speed.encode_ratio == pytest.approx((speed.plain_encode_us or 0) / speed.encode_us)
     assert codec_speed("x", {}, build_scheme("image-full"), targets, 1).encode_ratio is None
+
+
+def executed_lines(job: Callable[[], object]) -> int:
+    """Lines of Python that a job executes: its cost without a clock."""
+    count = 0
+
+    def trace(frame: object, event: str, arg: object) -> object:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)  # type: ignore[arg-type]
+    try:
+        job()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("name", ["image-rrle", "next-brick"])
+def test_a_larger_picture_makes_a_scheme_run_no_more_python(name: str) -> None:
+    """Pixels are the work of arrays; the plain loop beside it shows what a loop would cost."""
+    scheme = build_scheme(name)
+    plain = plain_codec(scheme)
+    assert plain is not None
+    small, large = (
+        Target(label="a", mask=np.kron(box("a", 8, 8, 24, 30).mask, np.ones((n, n))) > 0)
+        for n in (1, 4)
+    )
+    text = scheme.encode([small], (40, 40))
+    assert scheme.encode([large], (160, 160)) == text
+
+    def growth(codec: Scheme) -> tuple[float, float]:
+        jobs: tuple[Callable[[Target], object], ...] = (
+            lambda target: codec.encode([target], target.mask.shape),
+            lambda target: codec.decode(text, target.mask.shape),
+        )
+        for job in jobs:  # what is computed once, is
+            job(small), job(large)
+        encode, decode = (
+            executed_lines(partial(job, large)) / executed_lines(partial(job, small))
+            for job in jobs
+        )
+        return encode, decode
+
+    assert growth(scheme) == pytest.approx((1, 1), abs=0.05)
+    assert growth(plain)[1] > 3

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-from t4spp.components import Component
+from t4spp.components import Component, ReferenceModel
 from t4spp_plugins.backbones.hf_vlm.config import HfVlmConfig, LoadingConfig
 from t4spp_plugins.backbones.hf_vlm.profile import Profile
-from t4spp_plugins.backbones.hf_vlm.sizes import references
 
 
 def hf_vlm_component() -> Component:
@@ -26,8 +26,14 @@ def hf_vlm_component() -> Component:
         config=HfVlmConfig,
         build=build,
         summary="Qwen-VL, InternVL, LLaVA, DeepSeek-VL, SmolVLM, PaliGemma, Gemma by transformers",
-        references=references,
+        references=_references,
     )
+
+
+def _references() -> Sequence[ReferenceModel]:
+    from t4spp_plugins.backbones.hf_vlm.sizes import references
+
+    return references()
 
 
 def family_component(profile: Profile) -> Component:
