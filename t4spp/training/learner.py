@@ -35,6 +35,25 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Losses:
+    """What a micro batch asks to lower.
+
+    Attributes:
+        answers: the summed cross-entropy of its answer tokens, a float32 scalar.
+        auxiliary: the ``auxiliary_loss`` of the model's output, also summed over positions; None
+            where it has none.
+    """
+
+    answers: torch.Tensor
+    auxiliary: torch.Tensor | None
+
+    @property
+    def total(self) -> torch.Tensor:
+        """Their sum."""
+        return self.answers if self.auxiliary is None else self.answers + self.auxiliary
+
+
 @dataclass(kw_only=True)
 class Learner:
     """A prepared model with its optimiser.
@@ -68,8 +87,8 @@ class Learner:
             DistributedType.DEEPSPEED,
         )
 
-    def loss(self, inputs: ModelInputs) -> torch.Tensor:
-        """The summed cross-entropy of a micro batch's answer tokens, a float32 scalar."""
+    def loss(self, inputs: ModelInputs) -> Losses:
+        """What a micro batch asks to lower."""
         device = self.accelerator.device
         return _loss(self.model, inputs, self.forward_options, self.keeps_logits, device)
 
@@ -191,8 +210,8 @@ def _loss(
     options: Mapping[str, Any],
     keeps_logits: bool,
     device: torch.device,
-) -> torch.Tensor:
-    """The answer's loss.
+) -> Losses:
+    """The answers' loss, and the model's own where it gives one.
 
     Hundreds of image tokens stand before a short answer, and their logits bear no loss: a model
     that can leave them out does.
@@ -202,7 +221,11 @@ def _loss(
     keep = {"logits_to_keep": num_told(inputs.tensors["labels"])} if keeps_logits else {}
     tensors = send_to_device(dict(inputs.tensors), device)
     labels = tensors.pop("labels")
-    return answer_loss(model(**tensors, **options, **keep).logits, labels)
+    output = model(**tensors, **options, **keep)
+    return Losses(
+        answers=answer_loss(output.logits, labels),
+        auxiliary=getattr(output, "auxiliary_loss", None),
+    )
 
 
 def leaves_unused(
@@ -219,7 +242,7 @@ def leaves_unused(
     """
     import torch
 
-    torch.autograd.backward(_loss(model, example, options, keeps_logits, device))
+    torch.autograd.backward(_loss(model, example, options, keeps_logits, device).total)
     unused = any(p.grad is None for p in model.parameters() if p.requires_grad)
     model.zero_grad(set_to_none=True)
     return unused

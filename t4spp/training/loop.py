@@ -16,7 +16,7 @@ from t4spp.config import RunConfig
 from t4spp.errors import RunError
 from t4spp.training.batches import StepBatch, StepBatches, load_steps
 from t4spp.training.checkpoints import ADAPTER, MODEL
-from t4spp.training.learner import Learner
+from t4spp.training.learner import Learner, Losses
 from t4spp.training.lora import count_parameters
 from t4spp.training.processes import seed_everything
 from t4spp.training.saving import COUNTS, RunState
@@ -95,9 +95,18 @@ class _Window:
     """Sums since the last logged step, on this process."""
 
     loss: torch.Tensor
+    auxiliary: torch.Tensor
     tokens: int = 0
     samples: int = 0
     begun: float = 0.0
+    has_auxiliary: bool = False
+
+    def add(self, losses: Losses) -> None:
+        """Add a micro batch's."""
+        self.loss += losses.answers.detach()
+        if losses.auxiliary is not None:
+            self.auxiliary += losses.auxiliary.detach()
+            self.has_auxiliary = True
 
 
 class Loop:
@@ -192,12 +201,12 @@ class Loop:
         for micro in batch.micro_batches:
             with accelerator.accumulate(learner.model):
                 if micro is not None:
-                    loss = learner.loss(micro)
-                    self.window.loss += loss.detach()
-                    accelerator.backward(loss * scale)
+                    losses = learner.loss(micro)
+                    self.window.add(losses)
+                    accelerator.backward(losses.total * scale)
                 elif accelerator.num_processes > 1:
                     # The other processes wait for this one's gradients: give them zeros.
-                    accelerator.backward(learner.loss(self.filler) * 0.0)
+                    accelerator.backward(learner.loss(self.filler).total * 0.0)
         norm = accelerator.clip_grad_norm_(learner.trainable(), self.training.max_grad_norm)
         self.grad_norm = 0.0 if norm is None else float(norm)
         if accelerator.scaler is None:  # with one, a step that overflows is left out instead
@@ -259,6 +268,9 @@ class Loop:
             "epoch": self._epoch(done),
             **self.state.counts,
         }
+        auxiliary = float(self.accelerator.reduce(window.auxiliary, reduction="sum"))
+        if window.has_auxiliary and window.tokens:
+            values["auxiliary_loss"] = auxiliary / window.tokens
         if self.follower is not None:
             self.follower.log(done, values)
         progress.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
@@ -293,9 +305,8 @@ class Loop:
         import torch
 
         device = self.accelerator.device
-        return _Window(
-            loss=torch.zeros((), dtype=torch.float32, device=device), begun=time.perf_counter()
-        )
+        loss, auxiliary = torch.zeros(2, dtype=torch.float32, device=device)
+        return _Window(loss=loss, auxiliary=auxiliary, begun=time.perf_counter())
 
     def _progress(self, first: int) -> Any:
         from tqdm import tqdm

@@ -31,6 +31,8 @@ class ChatFormat:
         padding: fills rows.
         ids: a question's or an answer's.
         tensors: a picture's inputs to the model, by the names of ``forward``; stacked over rows.
+        guide: what the model is told about each of a conversation's tokens while it is trained,
+            float32[T, K], passed on as ``guide``; padding and the picture are told -1.
     """
 
     picture: Sequence[int]
@@ -40,6 +42,7 @@ class ChatFormat:
     padding: int
     ids: Callable[[str], list[int]]
     tensors: Callable[[Image], Mapping[str, torch.Tensor]]
+    guide: Callable[[Sequence[int]], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +83,21 @@ class Collator:
         longest = self.num_before + max(turn.length for turn, _ in rows)
         ids, labels = self._blank(len(rows), longest)
         mask = torch.zeros_like(ids)
+        spans: list[list[tuple[int, Turn]]] = []
         for place, (turn, _) in enumerate(rows):
             length = self.num_before + turn.length
             span = slice(0, length) if training else slice(longest - length, longest)
             ids[place, span] = torch.tensor([*self.chat.picture, *turn.prompt, *turn.answer])
             mask[place, span] = 1
             labels[place, length - len(turn.answer) : length] = torch.tensor(turn.answer)
+            spans.append([(self.num_before, turn)])
         tensors = {
             "input_ids": ids,
             "attention_mask": mask,
             **_stacked([picture for _, picture in rows]),
         }
         if training:
-            tensors["labels"] = labels
+            tensors |= {"labels": labels, **self._guides(spans, longest)}
         return ModelInputs(
             tensors=tensors,
             num_answer_tokens=sum(len(turn.answer) for turn, _ in rows),
@@ -134,14 +139,17 @@ class Collator:
         ids[:, :num_before] = torch.tensor(self.chat.picture)
         positions[:, :num_before] = torch.arange(num_before)
         segments[:, :num_before] = 0
+        spans: list[list[tuple[int, Turn]]] = []
         for row, turns in enumerate(rows):
             start = num_before
+            spans.append([])
             for number, turn in enumerate(turns, start=1):
                 stop = start + turn.length
                 ids[row, start:stop] = torch.tensor(turn.prompt + turn.answer)
                 labels[row, stop - len(turn.answer) : stop] = torch.tensor(turn.answer)
                 positions[row, start:stop] = torch.arange(num_before, num_before + turn.length)
                 segments[row, start:stop] = number
+                spans[-1].append((start, turn))
                 start = stop
         seen = (segments[:, None, :] == 0) | (segments[:, None, :] == segments[:, :, None])
         tensors = {
@@ -150,6 +158,7 @@ class Collator:
             "position_ids": positions,
             **_stacked(pictures),
             "labels": labels,
+            **self._guides(spans, num_before + longest),
         }
         return ModelInputs(
             tensors=tensors,
@@ -172,6 +181,26 @@ class Collator:
         if conversation.answer is None:
             raise ValueError(f"conversation {conversation.id!r} has no answer to train on")
         return Turn(prompt=prompt, answer=[*chat.ids(conversation.answer), *chat.after])
+
+    def _guides(
+        self, spans: Sequence[Sequence[tuple[int, Turn]]], length: int
+    ) -> dict[str, torch.Tensor]:
+        """The model's guide float32[B, L, K]; nothing where the chat has none.
+
+        Args:
+            spans: of each row, where its turns start.
+            length: of the rows in tokens.
+        """
+        if self.chat.guide is None:
+            return {}
+        rows = []
+        for turns in spans:
+            told = [(start, self.chat.guide([*t.prompt, *t.answer])) for start, t in turns]
+            row = torch.full((length, told[0][1].shape[1]), -1.0)
+            for start, known in told:
+                row[start : start + len(known)] = known
+            rows.append(row)
+        return {"guide": torch.stack(rows)}
 
     def _blank(self, rows: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids of padding and labels of nothing, int64[rows, length]."""

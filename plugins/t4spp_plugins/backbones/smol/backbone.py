@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -93,6 +93,7 @@ class SmolBackbone(Backbone):
         self.tokenizer = tokenizer
         self.model = model.train(False)
         self._tower_key = tower_key(model.tower)
+        model.guide_weight = self.params.guide
         self._chat = self._chat_format()
 
     def _join(self, tokenizer: Any) -> SmolForConditionalGeneration:
@@ -280,7 +281,18 @@ class SmolBackbone(Backbone):
             padding=end,
             ids=ids,
             tensors=self._picture_tensors,
+            guide=self._guide(),
         )
+
+    def _guide(self) -> Callable[[Sequence[int]], torch.Tensor] | None:
+        """Tells positions what they should know; None where the config or the scheme has none."""
+        from t4spp_plugins.backbones.smol.guiding import BrickGuide
+
+        tokenizer: Any = self.tokenizer
+        guide = BrickGuide(tokenizer)
+        if not self.params.guide or not guide.reads:
+            return None
+        return lambda ids: torch.from_numpy(guide(ids))
 
     def _picture_tensors(self, image: Image) -> dict[str, torch.Tensor]:
         assert isinstance(self.model, SmolForConditionalGeneration)

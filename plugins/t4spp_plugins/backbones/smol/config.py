@@ -26,5 +26,8 @@ class SmolParams(BaseModel):
     align_steps: int = Field(default=150, ge=0)
     """Steps, of 8 training pictures, that a new connector learns words for what lies under the
     image tokens, before the answers are trained; 0: none. Needs masks in the training split."""
+    guide: float = Field(default=0.3, ge=0)
+    """Weight, beside an answer's loss, of teaching attention heads where a brick looks in the
+    picture, for schemes that write boxes and bricks as tokens; 0: none."""
     seed: int = 0
     """Seed of the connector and of new tokens' rows."""

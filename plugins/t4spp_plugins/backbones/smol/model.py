@@ -6,6 +6,7 @@ Shapes: B rows, L tokens, N image tokens a picture (256), D the language model's
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -21,6 +22,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from t4spp_plugins.backbones.smol import processing as _registers_the_processor  # noqa: F401
 from t4spp_plugins.backbones.smol.configuration import SHUFFLE, SIDE, SmolConfig
+from t4spp_plugins.backbones.smol.guiding import guide_loss
 from t4spp_plugins.towers.mobile_sam import FRAME, WIDTH, MobileSamEncoder
 
 _NUM_FREQUENCIES = 8
@@ -72,6 +74,14 @@ def token_places(sizes: Tensor) -> Tensor:
     return torch.cat([turns.sin(), turns.cos(), outside], dim=2)
 
 
+@dataclass
+class SmolOutput(CausalLMOutputWithPast):
+    """What a pass leaves."""
+
+    auxiliary_loss: Tensor | None = None
+    """What training lowers beside the answers' loss, summed over positions; a scalar."""
+
+
 class SmolForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """A frozen tower, a connector, a Llama.
 
@@ -85,6 +95,7 @@ class SmolForConditionalGeneration(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     input_modalities = ["image", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
+    guide_weight = 1.0
     _no_split_modules = ["LlamaDecoderLayer"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -149,8 +160,9 @@ class SmolForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        guide: Tensor | None = None,
         **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
+    ) -> SmolOutput:
         """Predict the next tokens.
 
         Args:
@@ -165,6 +177,8 @@ class SmolForConditionalGeneration(PreTrainedModel, GenerationMixin):
             labels: int64[B, L], -100 where nothing is learnt.
             use_cache: whether to return the cache.
             logits_to_keep: how many of the last positions get logits; 0: all.
+            guide: float32[B, L, 6], what each position should know, for ``auxiliary_loss``; see
+                :mod:`t4spp_plugins.backbones.smol.guiding`. Needs ``input_ids`` and a picture.
             **kwargs: passed on to the language model.
 
         Raises:
@@ -186,6 +200,8 @@ class SmolForConditionalGeneration(PreTrainedModel, GenerationMixin):
                     f"{tokens.shape[1]} tokens"
                 )
             inputs_embeds = inputs_embeds.masked_scatter(places[..., None], tokens)
+        if guide is not None:
+            kwargs["output_hidden_states"] = True
         output: CausalLMOutputWithPast = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -196,7 +212,23 @@ class SmolForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
-        return output
+        if guide is None:
+            return SmolOutput(**output)
+        assert input_ids is not None, "a guide needs input_ids"
+        assert image_sizes is not None, "a guide needs a picture"
+        auxiliary_loss = guide_loss(
+            self.language_model,
+            cast("tuple[Tensor, ...]", output.hidden_states),
+            told=guide,
+            image_places=input_ids == self.config.image_token_id,
+            image_sizes=image_sizes,
+            position_ids=position_ids,
+            attention_mask=attention_mask,
+        )
+        return SmolOutput(
+            **{**output, "hidden_states": None},
+            auxiliary_loss=self.guide_weight * auxiliary_loss,
+        )
 
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Leave the picture out of every pass but the prompt's; see transformers."""
