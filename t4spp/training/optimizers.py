@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from t4spp.errors import ConfigError
+from t4spp.training.muon import Muon
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,7 +23,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     Muon makes a matrix's momentum nearly semi-orthogonal before it takes the step (Jordan et al.
     2024, "Muon: An optimizer for hidden layers in neural networks"). The step is scaled to the size
     of AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2), so that one
-    learning rate serves both.
+    learning rate serves both; see :class:`t4spp.training.muon.Muon`.
 
     ``param_groups`` holds the groups of both, AdamW's first; ``parts`` the optimisers, whose
     ``state`` is theirs.
@@ -54,7 +55,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         if adamw:
             self.parts.append(torch.optim.AdamW(adamw, betas=betas, **settings))
         if muon:
-            self.parts.append(torch.optim.Muon(muon, adjust_lr_fn="match_rms_adamw", **settings))
+            self.parts.append(Muon(muon, learning_rate=learning_rate, weight_decay=weight_decay))
         super().__init__([*adamw, *muon], settings)  # keeps the very groups that the parts keep
         self._is_made = True
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from t4spp.config import TrainingConfig
 from t4spp.errors import ConfigError
 from t4spp.plugins import load_catalogue
+from t4spp.training.muon import orthogonalised
 from t4spp.training.optimizers import MuonWithAdamW, inner_matrices, make_optimizer
 
 SETTINGS = {"learning_rate": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.1}
@@ -41,7 +43,11 @@ def step(model: Tiny, optimizers: Any, seed: int) -> None:
         optimizer.step()
 
 
-def test_each_part_steps_as_torchs_own_does() -> None:
+def test_each_part_steps_as_torchs_own_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_float32(matrix: torch.Tensor, abc: Any, steps: int, eps: float) -> torch.Tensor:
+        return orthogonalised(matrix, abc, steps=steps, eps=eps)
+
+    monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", in_float32)
     ours, reference = Tiny(), Tiny()
     optimizer = paired(ours)
     own = [
@@ -60,6 +66,43 @@ def test_each_part_steps_as_torchs_own_does() -> None:
         step(reference, own, seed)
     for one, other in zip(ours.parameters(), reference.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (7, 3), (4, 4), (1, 5)])
+def test_a_matrix_keeps_its_singular_vectors_and_its_values_follow_the_polynomial(
+    shape: tuple[int, int],
+) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    values = values / matrix.norm()
+    a, b, c = 3.4445, -4.775, 2.0315
+    for _ in range(5):
+        values = a * values + b * values**3 + c * values**5
+    found = orthogonalised(matrix.float(), (a, b, c), steps=5, eps=1e-7)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), left * values @ right, atol=1e-4)
+
+
+def test_a_matrix_of_zeros_stays_one() -> None:
+    assert not orthogonalised(torch.zeros(2, 3), (3.4, -4.8, 2.0), steps=5, eps=1e-7).any()
+
+
+def test_on_the_cpu_nothing_is_multiplied_in_bfloat16() -> None:
+    """Without instructions for it, a CPU takes many times longer."""
+    seen: set[torch.dtype] = set()
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            found = func(*args, **(kwargs or {}))
+            seen.update(x.dtype for x in (found, *args) if isinstance(x, torch.Tensor))
+            return found
+
+    model = Tiny()
+    optimizer = paired(model)
+    with Seen():
+        step(model, [optimizer], 0)
+    assert torch.float32 in seen
+    assert torch.bfloat16 not in seen
 
 
 def test_a_rate_set_on_the_groups_reaches_both_parts_even_after_loading() -> None:
