@@ -123,6 +123,18 @@ def picture_hash(image: Image) -> str:
 _SHARED: dict[Path | None, FeatureCache] = {}
 
 
+def log_counters() -> dict[str, int]:
+    """Log, and return, what the shared caches of this process have counted so far.
+
+    Nothing is logged, and the answer is empty, where nobody asked them for features.
+    """
+    total = sum((cache.counters for cache in _SHARED.values()), Counter[str]())
+    if total:
+        said = ", ".join(f"{name} {count}" for name, count in sorted(total.items()))
+        logger.info("features of pictures: %s", said)
+    return dict(total)
+
+
 def shared_cache(*, on_disk: bool) -> FeatureCache:
     """The process's cache; on disk, it lies in ``features`` of the cache folder.
 

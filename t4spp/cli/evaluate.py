@@ -11,7 +11,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t4spp.cli.following import claim, follow, print_counters, tell_recipe, tell_scores
+from t4spp.cli.following import (
+    claim,
+    follow,
+    print_counters,
+    tell_features,
+    tell_recipe,
+    tell_scores,
+)
 from t4spp.cli.options import add_set_argument, catalogue_of, print_json, print_table
 from t4spp.cli.progress import progress_bar
 from t4spp.errors import RunError
@@ -67,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if os.environ.get("RANK", "0") == "0":
         if not begins:
             print_counters(experiment.config.data.recipe.name, experiment.recipe)
+            tell_features()
         if args.json:
             print_json(metrics)
         else:

@@ -46,7 +46,10 @@ def follow(
     described: dict[str, Any] = config.model_dump(mode="json")
     run = TrackedRun(name=config.name, folder=folder, config=described, resumed=resumed)
     with trackers.following(run):
-        yield
+        try:
+            yield
+        finally:
+            tell_features(trackers)
 
 
 def tell_recipe(trackers: Trackers, experiment: Experiment) -> None:
@@ -55,6 +58,15 @@ def tell_recipe(trackers: Trackers, experiment: Experiment) -> None:
     counters = experiment.recipe.counters()
     if counters:
         trackers.note("recipe counters", **counters)
+
+
+def tell_features(trackers: Trackers | None = None) -> None:
+    """Say how often features of pictures were computed and found again, if anybody asked."""
+    from t4spp.features import log_counters
+
+    counters = log_counters()
+    if counters and trackers is not None:
+        trackers.note("features of pictures", **counters)
 
 
 def print_counters(name: str, recipe: Recipe) -> None:

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from t4spp.cli.following import tell_features
 from t4spp.cli.options import add_set_argument, catalogue_of, print_json
 from t4spp.cli.progress import progress_bar
 from t4spp.errors import ConfigError
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
             segmentation = segmenter.segment(job.picture, job.prompt, labels)
             written.append(write_outputs(job, segmentation))
             progress(1)
+    tell_features()
     if args.json:
         print_json({"run": args.run, "predictions": written})
     else:

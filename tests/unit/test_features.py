@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support_experiment import tiny_experiment
 from torch import Tensor
 
-from t4spp.features import FeatureCache, picture_hash, shared_cache
+from t4spp.cli.following import follow
+from t4spp.features import FeatureCache, log_counters, picture_hash, shared_cache
+from t4spp.tracking import Trackers
 from t4spp.weights import CACHE_VARIABLE
 
 RED = np.full((4, 6, 3), [255, 0, 0], dtype=np.uint8)
@@ -91,3 +97,50 @@ def test_whoever_needs_no_disk_still_finds_what_others_keep_there(
     kept = shared_cache(on_disk=True)
     assert shared_cache(on_disk=False) is kept
     assert kept.folder == tmp_path / "features"
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No caches of other tests, and a cache folder of this one's."""
+    monkeypatch.setattr("t4spp.features._SHARED", {})
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+
+
+def test_what_the_shared_caches_counted_is_logged_together(
+    alone: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory, disk = shared_cache(on_disk=False), shared_cache(on_disk=True)
+    for cache in (memory, disk, disk):
+        cache.get(RED, "tower", Encoder())
+    with caplog.at_level(logging.INFO, "t4spp.features"):
+        assert log_counters() == {"encoded": 2, "memory": 1}
+    assert caplog.messages == ["features of pictures: encoded 2, memory 1"]
+
+
+def test_caches_that_nobody_asked_are_not_spoken_of(
+    alone: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared_cache(on_disk=False)
+    with caplog.at_level(logging.INFO, "t4spp.features"):
+        assert log_counters() == {}
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_run_notes_what_its_caches_counted_once_at_its_end(
+    alone: None, tmp_path: Path, fails: bool
+) -> None:
+    config = tiny_experiment(tmp_path).config
+    trackers = Trackers()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with (
+        pytest.raises(RuntimeError) if fails else nullcontext(),
+        follow(trackers, config, folder, resumed=False, is_main=True),
+    ):
+        shared_cache(on_disk=False).get(RED, "tower", Encoder())
+        if fails:
+            raise RuntimeError
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    noted = [event for event in events if event.get("message") == "features of pictures"]
+    assert [event["encoded"] for event in noted] == [1]
