@@ -100,7 +100,7 @@ class Segmenter:
         self.experiment = experiment
         self.backbone = backbone
         self.engine = engine
-        self._builder = experiment.builder()
+        self._builder = experiment.builder(backbone)
         self._settings = experiment.settings()
 
     @classmethod

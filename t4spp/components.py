@@ -125,6 +125,8 @@ class Backbone(ABC):
     """None for a backbone that answers by itself (``answer``) and cannot be trained."""
     tokenizer: PreTrainedTokenizerBase | None = None
     native_box_format: str | None = None
+    """How the model writes a box by itself, in a few English words that go on "writes a box as";
+    the prompt that explains a scheme with boxes tells them apart. None where it has no format."""
     end_ids: tuple[int, ...] = ()
     """Tokens that end an answer, besides those that tokenizer and generation config name."""
     answer_joint: str = ""

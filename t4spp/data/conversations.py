@@ -35,6 +35,7 @@ class ConversationBuilder:
         *,
         explain: bool = False,
         pool: ExamplePool | None = None,
+        native_boxes: str | None = None,
     ) -> None:
         """Keep what decides the wording.
 
@@ -44,12 +45,15 @@ class ConversationBuilder:
             seed: the run's seed; together with the sample's id and the epoch it fixes the wording.
             explain: whether the first turn explains the scheme.
             pool: gives each question answered examples; None: none.
+            native_boxes: how the model that is asked writes boxes by itself; see
+                :func:`t4spp.data.prompting.explained`.
         """
         self.scheme = scheme
         self.mode: TemplateMode = mode
         self.seed = seed
         self.explain = explain
         self.pool = pool
+        self.native_boxes = native_boxes
         self.counters: Counter[str] = Counter(built=0, unwritable=0)
         self.reasons: Counter[str] = Counter()
         self._pending: list[tuple[str, str]] = []
@@ -84,10 +88,10 @@ class ConversationBuilder:
         asked = question(sample, self.mode, seed=self.seed, epoch=when)
         examples = self._examples(sample, when)
         if self.explain and examples:
-            first = explained(examples[0].question, self.scheme, sample)
+            first = explained(examples[0].question, self.scheme, sample, self.native_boxes)
             examples = (replace(examples[0], question=first), *examples[1:])
         elif self.explain:
-            asked = explained(asked, self.scheme, sample)
+            asked = explained(asked, self.scheme, sample, self.native_boxes)
         return _conversation(sample, asked, answer, examples)
 
     def _answer(self, sample: Sample, epoch: int) -> str:

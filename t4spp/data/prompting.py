@@ -17,22 +17,32 @@ NUM_PROBED = 256
 """Samples that are looked at for the examples of one prompt."""
 
 
-def explained(question: str, scheme: Scheme, sample: Sample) -> str:
+def explained(
+    question: str, scheme: Scheme, sample: Sample, native_boxes: str | None = None
+) -> str:
     """A question with the scheme's explanation behind it.
 
     Args:
         question: templated.
         scheme: explains its descriptor.
         sample: the explanation's example bears its first label.
+        native_boxes: how the model writes boxes by itself, as ``Backbone.native_box_format`` says
+            it; told apart from the scheme's, where the scheme writes boxes.
 
     Raises:
         SchemeError: that label cannot be written.
     """
     opening = TEMPLATES[sample.kind].answers[0]
+    boxes = ""
+    if native_boxes is not None and scheme.writes_boxes:
+        boxes = (
+            f"Elsewhere you may write a box as {native_boxes}; here do not, since order and unit "
+            "of the numbers differ. "
+        )
     return (
         f'{question}\n\nAnswer with the sentence "{opening}", a line break, and the mask as text '
         f"between {SEG_OPEN} and {SEG_CLOSE}; write nothing else. "
-        f"{scheme.explain(sample.labels or None)}"
+        f"{boxes}{scheme.explain(sample.labels or None)}"
     )
 
 

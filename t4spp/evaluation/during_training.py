@@ -35,7 +35,7 @@ class TrainingEvaluator:
             backbone,
             samples,
             self.experiment.scheme,
-            self.experiment.builder(),
+            self.experiment.builder(backbone),
             self.experiment.settings(),
             crew=crew,
             engine=self.engine,

@@ -147,8 +147,11 @@ class Experiment:
         if self.config.training.mode == "none":
             _ = self.untrained_backbone
 
-    def builder(self) -> ConversationBuilder:
+    def builder(self, backbone: Backbone) -> ConversationBuilder:
         """Asks the questions.
+
+        Args:
+            backbone: loaded; the one that is asked.
 
         Raises:
             RecipeError: examples are asked for, and the training split is not to be had.
@@ -160,6 +163,7 @@ class Experiment:
             seed,
             explain=data.prompting.explain,
             pool=pool_of(lambda: training_samples(self.recipe, data), data.prompting.shots, seed),
+            native_boxes=backbone.native_box_format,
         )
 
     def settings(self) -> GenerationSettings:

@@ -118,7 +118,7 @@ def generate_split(
         backbone,
         samples,
         experiment.scheme,
-        experiment.builder(),
+        experiment.builder(backbone),
         settings,
         progress,
         crew=crew,

@@ -31,6 +31,8 @@ class Scheme(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
+    writes_boxes: ClassVar[bool] = False
+    """Whether the descriptor holds bounding boxes, which a model may write in a way of its own."""
 
     def __init__(self, params: BaseModel) -> None:
         """Keep the validated parameters."""

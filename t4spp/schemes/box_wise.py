@@ -9,7 +9,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -112,6 +112,7 @@ def in_order(found: Iterable[tuple[Box, T]]) -> list[T]:
 class BoxWise(Scheme):
     """What all box-wise schemes share: everything but how a region is spelt."""
 
+    writes_boxes: ClassVar[bool] = True
     params: BoxParams
 
     def __init__(self, params: BoxParams) -> None:

@@ -102,6 +102,7 @@ class Trainer:
             config.seed,
             explain=prompting.explain,
             pool=pool_of(lambda: self.samples, prompting.shots, config.seed),
+            native_boxes=self.backbone.native_box_format,
         )
         self._prepared: tuple[StepBatches, ModelInputs, Learner] | None = None
         self._resume = False

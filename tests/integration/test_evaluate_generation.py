@@ -21,12 +21,13 @@ from t4spp.evaluation.run import evaluate_split, generate_split
 def _generate(experiment, backbone=None, crew=None, engine=None, **settings):
     values = {"batch_size": 2, "max_new_tokens": 9, **settings}
     options = {} if engine is None else {"engine": engine}
+    backbone = backbone or experiment.new_backbone()
     return list(
         generate(
-            backbone or experiment.new_backbone(),
+            backbone,
             experiment.samples("val"),
             experiment.scheme,
-            experiment.builder(),
+            experiment.builder(backbone),
             GenerationSettings(**values),
             crew=crew or Crew(),
             **options,
@@ -121,9 +122,10 @@ def test_answer_without_an_end_token_is_taken_whole(tmp_path):
 
 def test_bound_covers_every_whole_answer_of_the_truth(tmp_path):
     experiment = tiny_experiment(tmp_path)
-    tokenizer = experiment.new_backbone().tokenizer
+    backbone = experiment.new_backbone()
+    tokenizer = backbone.tokenizer
     bounds = TokenBounds(tokenizer, experiment.scheme)
-    builder = experiment.builder()
+    builder = experiment.builder(backbone)
     for sample in experiment.samples("val"):
         answer = builder.build(sample, training=True).answer
         assert len(tokenizer(answer).input_ids) + 1 <= bounds.of(sample.labels)

@@ -80,7 +80,7 @@ def test_an_exported_nano_answers_as_its_merged_run_does(
     merged = experiment.trained_backbone(run)
     built = load_catalogue().build("scheme", record["scheme"]["name"], record["scheme"]["params"])
     assert built.fingerprint() == record["scheme"]["fingerprint"] == experiment.scheme.fingerprint()
-    talk = experiment.builder().build(experiment.samples("val")[0])
+    talk = experiment.builder(merged).build(experiment.samples("val")[0])
     assert talk is not None
     batch = merged.collate([talk], training=False).tensors
     torch.save(batch, tmp_path / "batch.pt")

@@ -20,6 +20,7 @@ from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
 from t4spp.schemes.explaining import EXAMPLE_SIZE, example_mask
 from t4spp.testing import assert_same_regions, build_scheme
 from t4spp.training.binding import binding_config
+from t4spp.training.trainer import Trainer
 from t4spp.types import Decoded, Region, Sample, Target
 
 SCHEMES = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
@@ -130,6 +131,54 @@ def test_the_question_carries_the_explanation_of_its_own_label() -> None:
     assert talk.question.endswith("the text is:\nothers *1| cat *1\n others *1| cat *1")
 
 
+PIXELS = "[x0, y0, x1, y1] in pixels"
+
+
+@pytest.mark.parametrize("name", ["semantic-brick", "next-brick"])
+def test_boxes_that_the_model_knows_are_told_apart_from_the_schemes(name: str) -> None:
+    scheme = build_scheme(name, grid=2)
+    talk = ConversationBuilder(scheme, "fixed", explain=True, native_boxes=PIXELS).build(sample(0))
+    assert talk is not None
+    before, _, after = talk.question.partition(
+        "Elsewhere you may write a box as [x0, y0, x1, y1] in pixels; here do not, since order and "
+        "unit of the numbers differ. "
+    )
+    assert before.endswith("write nothing else. ")
+    assert after == scheme.explain(["dog"])
+
+
+@pytest.mark.parametrize(
+    ("name", "native", "explain"),
+    [
+        ("image-rrle", PIXELS, True),
+        ("semantic-brick", None, True),
+        ("semantic-brick", PIXELS, False),
+    ],
+)
+def test_boxes_are_not_spoken_of_where_nobody_writes_or_explains_them(
+    name: str, native: str | None, explain: bool
+) -> None:
+    scheme = build_scheme(name, grid=2)
+    asks = ConversationBuilder(scheme, "fixed", explain=explain, native_boxes=native)
+    talk = asks.build(sample(0))
+    assert talk is not None
+    assert "Elsewhere" not in talk.question
+
+
+def test_training_and_evaluation_ask_with_the_backbones_own_box_format(tmp_path: Path) -> None:
+    data = {"recipe": {"name": "rectangles"}, "prompting": {"explain": True}}
+    training = {"mode": "full", "steps": 1}
+    scheme = {"name": "semantic-brick"}
+    experiment = tiny_experiment(tmp_path, data=data, training=training, scheme=scheme)
+    backbone = experiment.new_backbone()
+    backbone.native_box_format = PIXELS
+    trainer = Trainer(experiment.config, experiment.catalogue, tmp_path / "run", backbone=backbone)
+    for asks in (trainer.builder, experiment.builder(backbone)):
+        talk = asks.build(experiment.samples("val")[0])
+        assert talk is not None
+        assert "Elsewhere you may write a box as [x0, y0, x1, y1] in pixels;" in talk.question
+
+
 def test_examples_are_answered_turns_about_other_pictures() -> None:
     samples = [sample(n, picture=f"p{n // 2}") for n in range(12)]
     talk = builder(samples, shots=3).build(samples[4])
@@ -187,7 +236,7 @@ def test_too_few_examples_are_counted_and_named(caplog: pytest.LogCaptureFixture
 def test_a_config_draws_from_its_training_split(tmp_path: Path) -> None:
     data = {"recipe": {"name": "rectangles"}, "prompting": {"explain": True, "shots": 2}}
     experiment = tiny_experiment(tmp_path, data=data)
-    talk = experiment.builder().build(experiment.samples("val")[0])
+    talk = experiment.builder(experiment.new_backbone()).build(experiment.samples("val")[0])
     assert talk is not None
     assert len(talk.examples) == 2
     assert talk.examples[0].question.startswith("Segment ") or "box" in talk.examples[0].question
