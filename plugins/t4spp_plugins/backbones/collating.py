@@ -7,13 +7,14 @@ tokens.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from t4spp.components import ModelInputs
+from t4spp.components import Backbone, ModelInputs
 from t4spp.data.conversation import Conversation
 from t4spp.errors import BackboneError
 from t4spp.types import Image
@@ -206,6 +207,57 @@ class Collator:
         """Ids of padding and labels of nothing, int64[rows, length]."""
         ids = torch.full((rows, length), self.chat.padding, dtype=torch.int64)
         return ids, torch.full_like(ids, -100)
+
+
+class ChatBackbone(Backbone):
+    """A backbone whose batches follow from its :class:`ChatFormat`."""
+
+    name: ClassVar[str]
+    """What messages call it."""
+    packs: ClassVar[bool] = True
+
+    @abstractmethod
+    def chat_format(self) -> ChatFormat:
+        """How conversations are written; called when ``load`` has made tokenizer and model."""
+
+    def collate(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        training: bool,
+        max_length: int | None = None,
+    ) -> ModelInputs:
+        """Batch conversations; see :class:`Backbone`.
+
+        Training pads right, generation left. The answer's tokens, the end token among them, are
+        the labels. Names of control tokens in a question or an answer are plain text.
+
+        Raises:
+            BackboneError: ``load`` has not been called.
+            ValueError: a conversation to train on has no answer.
+        """
+        return self._collator().apart(conversations, training=training, max_length=max_length)
+
+    def collate_packs(
+        self, packs: Sequence[Sequence[Conversation]], *, max_length: int | None = None
+    ) -> ModelInputs:
+        """Batch packs; see :class:`Backbone`.
+
+        Raises:
+            BackboneError: ``load`` has not been called, or the model's attention takes no mask of
+                true and false.
+            ValueError: a conversation has no answer.
+        """
+        collator = self._collator()
+        require_boolean_masks(self.name, self.model)
+        return collator.packed(packs, max_length=max_length)
+
+    def _collator(self) -> Collator:
+        if self.tokenizer is None:
+            raise BackboneError(
+                f"{self.name}: collate() before load(); call load(scheme.special_tokens)."
+            )
+        return Collator(self.chat_format())
 
 
 def _stacked(pictures: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -11,10 +11,8 @@ from typing import Any, ClassVar
 from safetensors import SafetensorError
 from transformers import LlavaConfig, PreTrainedTokenizerFast
 
-from t4spp.components import Backbone, ModelInputs
-from t4spp.data.conversation import Conversation
 from t4spp.errors import BackboneError
-from t4spp_plugins.backbones.collating import Collator, require_boolean_masks
+from t4spp_plugins.backbones.collating import ChatBackbone, ChatFormat
 from t4spp_plugins.backbones.nano.collating import chat_format
 from t4spp_plugins.backbones.nano.config import NanoConfig
 from t4spp_plugins.backbones.nano.model import (
@@ -32,14 +30,14 @@ from t4spp_plugins.backbones.nano.vocabulary import (
 SHIPPED = Path(__file__).parent / "weights"
 
 
-class NanoBackbone(Backbone):
+class NanoBackbone(ChatBackbone):
     """A few million parameters, its own tokenizer, weights trained on generated scenes only.
 
     A conversation is ``{image tokens}<|user|>{question}<|assistant|>{answer}<|end|>``. A picture
     of any size is seen as 128 x 128 pixels, 256 tokens.
     """
 
-    packs: ClassVar[bool] = True
+    name: ClassVar[str] = "nano"
 
     def __init__(self, params: NanoConfig) -> None:
         """Keep the parameters; nothing is read yet."""
@@ -146,39 +144,6 @@ class NanoBackbone(Backbone):
         """256, whatever the size."""
         return NUM_IMAGE_TOKENS
 
-    def collate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        training: bool,
-        max_length: int | None = None,
-    ) -> ModelInputs:
-        """Batch conversations; see :class:`Backbone`.
-
-        Training pads right, generation left. The answer's tokens, the end token among them, are
-        the labels. Names of control tokens in a question or an answer are plain text.
-
-        Raises:
-            BackboneError: ``load`` has not been called.
-            ValueError: a conversation to train on has no answer.
-        """
-        return self._collator().apart(conversations, training=training, max_length=max_length)
-
-    def collate_packs(
-        self, packs: Sequence[Sequence[Conversation]], *, max_length: int | None = None
-    ) -> ModelInputs:
-        """Batch packs; see :class:`Backbone`.
-
-        Raises:
-            BackboneError: ``load`` has not been called, or the model's attention takes no mask of
-                true and false.
-            ValueError: a conversation has no answer.
-        """
-        collator = self._collator()
-        require_boolean_masks("nano", self.model)
-        return collator.packed(packs, max_length=max_length)
-
-    def _collator(self) -> Collator:
-        if self.tokenizer is None:
-            raise BackboneError("nano: collate() before load(); call load(scheme.special_tokens).")
-        return Collator(chat_format(self.tokenizer))
+    def chat_format(self) -> ChatFormat:
+        """See :func:`t4spp_plugins.backbones.nano.collating.chat_format`."""
+        return chat_format(self.tokenizer)
