@@ -30,12 +30,12 @@ from dataclasses import replace
 
 from t4spp.hookspecs import hookimpl
 from t4spp_plugins.backbones.hf_vlm.component import family_component
-from t4spp_plugins.backbones.hf_vlm.families import family
+from t4spp_plugins.backbones.hf_vlm.families import families
 
 
 @hookimpl
 def t4spp_backbones():
-    return [family_component(replace(family("qwen2-vl"), name="my-vlm"))]
+    return [family_component(replace(families()["qwen2-vl"], name="my-vlm"))]
 """
 
 
@@ -68,12 +68,17 @@ def test_every_family_has_a_tiny_checkpoint_and_a_default_one() -> None:
 
 
 def test_a_config_names_a_checkpoint_or_a_family() -> None:
-    with pytest.raises(BackboneError, match=r"name a checkpoint .* or a family"):
-        backbone()
-    with pytest.raises(BackboneError, match=r"'qwen2-v' is no family; .* Did you mean 'qwen2-vl'"):
-        backbone(family="qwen2-v")
+    def check(**params: str) -> None:
+        load_catalogue().validate("backbone", "hf-vlm", params)
+
+    check(family="qwen2-vl")
+    check(checkpoint="owner/name")
+    with pytest.raises(ConfigError, match=r"name a checkpoint .* or a family"):
+        check()
+    with pytest.raises(ConfigError, match=r"family: no such family; .* Did you mean 'qwen2-vl'"):
+        check(family="qwen2-v")
     with pytest.raises(ConfigError, match="quantization"):
-        load_catalogue().validate("backbone", "hf-vlm", {"quantization": "2bit"})
+        check(checkpoint="owner/name", quantization="2bit")
 
 
 def test_an_absent_folder_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from t4spp.errors import BackboneError
 from t4spp_plugins.backbones.hf_vlm.checkpoint import described, find, fingerprint
 from t4spp_plugins.backbones.hf_vlm.collating import Collator
 from t4spp_plugins.backbones.hf_vlm.config import HfVlmConfig, LoadingConfig
-from t4spp_plugins.backbones.hf_vlm.families import family, family_of
+from t4spp_plugins.backbones.hf_vlm.families import families, family_of
 from t4spp_plugins.backbones.hf_vlm.loading import give_rows, load_model, load_processor
 from t4spp_plugins.backbones.hf_vlm.profile import Profile
 from t4spp_plugins.backbones.hf_vlm.words import FreeText, control_tokens, learn
@@ -33,18 +33,10 @@ class HfVlmBackbone(Backbone):
         Args:
             params: of the config.
             profile: of the family; None: the one that the parameters or the checkpoint name.
-
-        Raises:
-            BackboneError: the parameters name an unknown family, or neither family nor checkpoint.
         """
         self.params = params
         named = params.family if isinstance(params, HfVlmConfig) else "auto"
-        self._profile = profile if profile or named == "auto" else family(named)
-        if self._profile is None and params.checkpoint is None:
-            raise BackboneError(
-                "hf-vlm: name a checkpoint (a folder or a hub name) in backbone.params.checkpoint, "
-                "or a family in backbone.params.family, whose default checkpoint is then taken."
-            )
+        self._profile = profile if profile or named == "auto" else families()[named]
         self._collator: Collator | None = None
 
     @cached_property
@@ -56,7 +48,7 @@ class HfVlmBackbone(Backbone):
         """
         name = self.params.checkpoint
         if name is None:
-            assert self._profile is not None, "checked when the backbone was made"
+            assert self._profile is not None, "the parameters name one or the other"
             name = self._profile.checkpoint
         return find(name, self.params.revision)
 

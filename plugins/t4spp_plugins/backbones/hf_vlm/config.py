@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 PartName = Literal["vision", "connector", "language"]
 """The parts of a model: the picture's encoder, what joins it to the text, the language model."""
@@ -47,3 +47,23 @@ class HfVlmConfig(LoadingConfig):
 
     family: str = "auto"
     """The profile to use; ``auto``: the one for the model type that the checkpoint names."""
+
+    @field_validator("family")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        from t4spp.errors import nearest
+        from t4spp_plugins.backbones.hf_vlm.families import families
+
+        known = ["auto", *families()]
+        if name not in known:
+            raise ValueError(f"no such family; valid: {', '.join(known)}.{nearest(name, known)}")
+        return name
+
+    @model_validator(mode="after")
+    def _names_what_to_load(self) -> Self:
+        if self.family == "auto" and self.checkpoint is None:
+            raise ValueError(
+                "hf-vlm: name a checkpoint (a folder or a hub name) in checkpoint, or a family in "
+                "family, whose default checkpoint is then taken"
+            )
+        return self

@@ -21,21 +21,6 @@ def families() -> dict[str, Profile]:
     return {profile.name: profile for profile in sorted(profiles, key=lambda p: p.name)}
 
 
-def family(name: str) -> Profile:
-    """The profile of that name.
-
-    Raises:
-        BackboneError: there is none.
-    """
-    known = families()
-    if name not in known:
-        raise BackboneError(
-            f"backbone.params.family={name!r} is no family; valid: auto, {', '.join(known)}."
-            f"{nearest(name, ['auto', *known])}"
-        )
-    return known[name]
-
-
 def family_of(model_type: str, where: str) -> Profile:
     """The profile that serves checkpoints of a type.
 
