@@ -36,8 +36,8 @@ def explained(
     boxes = ""
     if native_boxes is not None and scheme.writes_boxes:
         boxes = (
-            f"Elsewhere you may write a box as {native_boxes}; here do not, since order and unit "
-            "of the numbers differ. "
+            f"Elsewhere you may write a box as {native_boxes}; here write it as told below, in "
+            "that order and unit. "
         )
     return (
         f'{question}\n\nAnswer with the sentence "{opening}", a line break, and the mask as text '

@@ -140,8 +140,8 @@ def test_boxes_that_the_model_knows_are_told_apart_from_the_schemes(name: str) -
     talk = ConversationBuilder(scheme, "fixed", explain=True, native_boxes=PIXELS).build(sample(0))
     assert talk is not None
     before, _, after = talk.question.partition(
-        "Elsewhere you may write a box as [x0, y0, x1, y1] in pixels; here do not, since order and "
-        "unit of the numbers differ. "
+        "Elsewhere you may write a box as [x0, y0, x1, y1] in pixels; here write it as told below, "
+        "in that order and unit. "
     )
     assert before.endswith("write nothing else. ")
     assert after == scheme.explain(["dog"])
