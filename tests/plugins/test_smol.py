@@ -72,6 +72,7 @@ def test_a_picture_takes_256_tokens_at_the_head_of_the_users_turn(smol: SmolBack
         "image_features",
         "image_sizes",
         "labels",
+        "guide",
     }
     assert inputs.tensors["image_features"].shape == (1, 256, 64, 64)
     assert inputs.tensors["image_sizes"].tolist() == [[40, 60]]

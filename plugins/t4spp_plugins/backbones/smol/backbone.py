@@ -11,17 +11,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from t4spp.components import Backbone, ModelInputs
-from t4spp.data.conversation import Conversation
 from t4spp.errors import BackboneError
 from t4spp.features import shared_cache
 from t4spp.types import Image, Sample
 from t4spp.weights import fetch
 from t4spp_plugins.backbones.collating import (
+    ChatBackbone,
     ChatFormat,
-    Collator,
     plain_ids,
-    require_boolean_masks,
 )
 from t4spp_plugins.backbones.smol.aligning import align
 from t4spp_plugins.backbones.smol.config import SmolParams
@@ -44,14 +41,14 @@ from t4spp_plugins.towers.mobile_sam import embed, load_mobile_sam, tower_key
 logger = logging.getLogger(__name__)
 
 
-class SmolBackbone(Backbone):
+class SmolBackbone(ChatBackbone):
     """MobileSAM's frozen encoder, a connector, SmolLM2-135M-Instruct.
 
     A conversation is a SmolLM2 chat without a system turn, the picture's 256 tokens at the head of
     the user's turn.
     """
 
-    packs: ClassVar[bool] = True
+    name: ClassVar[str] = "smol"
 
     def __init__(self, params: SmolParams) -> None:
         """Keep the parameters; nothing is read yet."""
@@ -94,7 +91,7 @@ class SmolBackbone(Backbone):
         self.model = model.train(False)
         self._tower_key = tower_key(model.tower)
         model.guide_weight = self.params.guide
-        self._chat = self._chat_format()
+        self._chat = self._make_chat()
 
     def _join(self, tokenizer: Any) -> SmolForConditionalGeneration:
         """The parts, with a connector of seeded random weights."""
@@ -231,42 +228,11 @@ class SmolBackbone(Backbone):
 
         make_processor(self.tokenizer).save_pretrained(str(folder))
 
-    def collate(
-        self,
-        conversations: Sequence[Conversation],
-        *,
-        training: bool,
-        max_length: int | None = None,
-    ) -> ModelInputs:
-        """Batch conversations; see :class:`Backbone`. Pictures come as the tower's features.
-
-        Raises:
-            BackboneError: ``load`` has not been called.
-            ValueError: a conversation to train on has no answer.
-        """
-        collator = Collator(self._require_chat())
-        return collator.apart(conversations, training=training, max_length=max_length)
-
-    def collate_packs(
-        self, packs: Sequence[Sequence[Conversation]], *, max_length: int | None = None
-    ) -> ModelInputs:
-        """Batch packs; see :class:`Backbone`.
-
-        Raises:
-            BackboneError: ``load`` has not been called, or the model's attention takes no mask of
-                true and false.
-            ValueError: a conversation has no answer.
-        """
-        collator = Collator(self._require_chat())
-        require_boolean_masks("smol", self.model)
-        return collator.packed(packs, max_length=max_length)
-
-    def _require_chat(self) -> ChatFormat:
-        if self.tokenizer is None:
-            raise BackboneError("smol: collate() before load(); call load(scheme.special_tokens).")
+    def chat_format(self) -> ChatFormat:
+        """SmolLM2's chat; pictures come as the tower's features."""
         return self._chat
 
-    def _chat_format(self) -> ChatFormat:
+    def _make_chat(self) -> ChatFormat:
         tokenizer: Any = self.tokenizer
         start, end, image = tokenizer.convert_tokens_to_ids([START, END, IMAGE])
 
