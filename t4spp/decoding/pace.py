@@ -1,0 +1,85 @@
+"""How many tokens to draft: what a longer pass costs here, against how far drafts hold.
+
+Neither changes what is written; both are measured while it is written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST = 512
+"""Tokens that are drafted for a row in one pass, at most."""
+_FADING = 0.98
+"""Weight of what is known when a new pass or draft comes to be known."""
+_HOLDS = 0.95
+"""Share of drafted tokens that hold, before any was tried."""
+_PRIOR_PASSES = 2.0
+_PRIOR_DRAFTS = 2.0
+_DEAREST = 1 / 16
+"""Share of a pass's fixed cost that another token costs, before any pass was timed."""
+
+
+class Pace:
+    """The best length of drafts for one model on one device.
+
+    A pass takes ``fixed + each * tokens`` seconds, fitted by least squares in which older passes
+    fade. A draft's token ``k`` holds in a share of the drafts that were as long, counted likewise.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._sums: NDArray[np.float64] = np.zeros(5)  # weight, x, y, xx, xy
+        self._tried = np.full(LONGEST, 0.0)
+        self._kept = np.full(LONGEST, 0.0)
+
+    @classmethod
+    def of(cls, model: Any, batch: int) -> Pace:
+        """What is known about a model with so many rows a batch, kept while it is in use."""
+        known = _PACES.setdefault(model, {})
+        return known.setdefault(batch, cls())
+
+    def passed(self, tokens: int, seconds: float) -> None:
+        """A pass over ``tokens`` new tokens, of each row the most, took so long."""
+        entry = np.array([1.0, tokens, seconds, tokens * tokens, tokens * seconds])
+        self._sums = _FADING * self._sums + entry
+
+    def drafted(self, tokens: int, kept: int) -> None:
+        """Of a row's ``tokens`` drafted ones, the first ``kept`` held."""
+        tokens, kept = min(tokens, LONGEST), min(kept, LONGEST)
+        reached = min(tokens, kept + 1)
+        self._tried[:reached] = _FADING * self._tried[:reached] + 1
+        self._kept[:reached] *= _FADING
+        self._kept[:kept] += 1
+
+    def cost(self) -> tuple[float, float]:
+        """Seconds of a pass without any token, and of each token."""
+        weight, x, y, xx, xy = self._sums
+        if weight == 0:
+            return 1.0, _DEAREST
+        mean = y / weight
+        # A pass with no token costs nearly one with a token; the prior only settles the slope.
+        slope = mean * _DEAREST / (1 + _DEAREST)
+        spread = xx - x * x / weight + _PRIOR_PASSES
+        each = (xy - x * y / weight + _PRIOR_PASSES * slope) / spread
+        each = float(np.clip(each, mean * 1e-4, mean))
+        return max(float(mean - each * x / weight), mean * 0.05), each
+
+    def expected(self) -> NDArray[np.float64]:
+        """float64[LONGEST]: how many tokens of a draft of 1, 2, ... tokens are to be kept."""
+        holds = (self._kept + _PRIOR_DRAFTS * _HOLDS) / (self._tried + _PRIOR_DRAFTS)
+        return np.cumsum(np.cumprod(holds))
+
+    def limit(self) -> int:
+        """Tokens to draft for a row: the most tokens a second."""
+        fixed, each = self.cost()
+        gains = np.concatenate([[1.0], 1.0 + self.expected()])
+        seconds = fixed + each * np.arange(1, LONGEST + 2)
+        return int(np.argmax(gains / seconds))
+
+
+_PACES: WeakKeyDictionary[Any, dict[int, Pace]] = WeakKeyDictionary()
+"""One a model in use and number of rows."""
