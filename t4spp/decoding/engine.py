@@ -49,7 +49,8 @@ class GenerationSettings:
         candidates: answers drawn for each prompt; more than one need a temperature.
         constrained: whether answers follow the grammar of their prompt's labels.
         engine: ``fast``: several tokens a pass where the model can be driven so (see
-            :mod:`t4spp.decoding.speculative`); ``generate``: the model's own.
+            :mod:`t4spp.decoding.speculative`); ``generate``: the model's own; ``auto``: ``fast``
+            for constrained answers.
         drafts: tokens to guess a pass in each row; None lets what passes cost decide, 0 drafts
             nothing.
         cache: ``static`` keeps the shape of the cache of the fast engine.
@@ -63,7 +64,7 @@ class GenerationSettings:
     seed: int = 0
     candidates: int = 1
     constrained: bool = False
-    engine: Literal["fast", "generate"] = "fast"
+    engine: Literal["auto", "fast", "generate"] = "auto"
     drafts: int | None = None
     cache: Literal["dynamic", "static"] = "dynamic"
     compiled: bool = False
@@ -81,7 +82,8 @@ class Answer:
         problem: code of what ended it before its end; empty where nothing did.
         num_drafted: tokens that passes were given as guesses.
         num_accepted: those of them that the model would have written.
-        engine: what wrote it.
+        engine: ``fast``, or ``generate`` where a model that was to be driven fast could not be;
+            empty where nobody asked for ``fast``.
     """
 
     text: str
@@ -91,7 +93,7 @@ class Answer:
     problem: str = ""
     num_drafted: int = 0
     num_accepted: int = 0
-    engine: Literal["fast", "generate"] = "generate"
+    engine: Literal["", "fast", "generate"] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +203,7 @@ Engine = Callable[[Backbone, EngineBatch, Scheme, GenerationSettings], Sequence[
 
 def engine_of(settings: GenerationSettings) -> Engine:
     """The engine that the settings ask for."""
-    if settings.engine == "fast":
+    if settings.engine == "fast" or (settings.engine == "auto" and settings.constrained):
         from t4spp.decoding.speculative import fast_engine
 
         return fast_engine
@@ -340,16 +342,58 @@ def _written(
 ) -> list[Answer]:
     from transformers import LogitsProcessorList
 
-    sequences = run_generate(
-        backbone,
-        asked,
-        settings,
-        logits_processor=LogitsProcessorList([] if mask is None else [mask]),
-    )
-    prompt_length = asked.inputs.tensors["input_ids"].shape[1]
     tokenizer, ends = loaded(backbone)[1], end_ids(backbone)
+    prompt_length = asked.inputs.tensors["input_ids"].shape[1]
+    processors: list[Any] = [] if mask is None else [mask]
+    if asked.batch.watch is not None:
+        watch, names = asked.batch.watch, [c.id for c in asked.conversations]
+        processors.append(_Looking(watch, names, prompt_length, tokenizer, ends))
+    sequences = run_generate(
+        backbone, asked, settings, logits_processor=LogitsProcessorList(processors)
+    )
     written = [row[prompt_length:].tolist() for row in sequences]
-    return [read_answer(ids, tokenizer, ends, closing=mask is not None) for ids in written]
+    answers = [read_answer(ids, tokenizer, ends, closing=mask is not None) for ids in written]
+    for conversation, answer in zip(asked.conversations, answers, strict=True):
+        if asked.batch.watch is not None:
+            asked.batch.watch(
+                Growing(
+                    id=conversation.id,
+                    text=answer.text,
+                    num_tokens=answer.num_tokens or 0,
+                    num_passes=answer.num_passes,
+                    ended=True,
+                )
+            )
+    return answers
+
+
+class _Looking:
+    """A logits processor that changes nothing and tells what has been written."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        names: Sequence[str],
+        prompt_length: int,
+        tokenizer: PreTrainedTokenizerBase,
+        ends: Sequence[int],
+    ) -> None:
+        self._watch = watch
+        self._names = names
+        self._prompt_length = prompt_length
+        self._tokenizer = tokenizer
+        self._ends = set(ends)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        for name, row in zip(self._names, input_ids[:, self._prompt_length :], strict=True):
+            written = row.tolist()
+            if written and not self._ends.intersection(written):
+                text = text_so_far(written, self._tokenizer)
+                number = len(written)
+                self._watch(
+                    Growing(id=name, text=text, num_tokens=number, num_passes=number, ended=False)
+                )
+        return scores
 
 
 def run_generate(
@@ -452,6 +496,11 @@ def read_answer(
         num_passes=num_tokens,
         problem=BUDGET_ENDED,
     )
+
+
+def text_so_far(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text of an answer that goes on: without a last character that is not whole yet."""
+    return text_of(ids, tokenizer).rstrip("\ufffd")
 
 
 def text_of(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:

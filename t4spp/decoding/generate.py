@@ -174,6 +174,9 @@ def _prediction(
         seconds=seconds,
         others=answer.others,
         problem=answer.problem,
+        num_drafted=answer.num_drafted,
+        num_accepted=answer.num_accepted,
+        engine=answer.engine,
     )
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 LONGEST = 512
 """Tokens that are drafted for a row in one pass, at most."""
+_STARTS = np.array([0, *(1 << power for power in range(9))])
+_LENGTHS = np.diff([*_STARTS, LONGEST])
+"""Places of a draft that are counted together: 0, 1, 2 to 3, 4 to 7, ..."""
 _FADING = 0.98
 """Weight of what is known when a new pass or draft comes to be known."""
 _HOLDS = 0.95
@@ -70,15 +73,21 @@ class Pace:
 
     def expected(self) -> NDArray[np.float64]:
         """float64[LONGEST]: how many tokens of a draft of 1, 2, ... tokens are to be kept."""
-        holds = (self._kept + _PRIOR_DRAFTS * _HOLDS) / (self._tried + _PRIOR_DRAFTS)
-        return np.cumsum(np.cumprod(holds))
+        tried = np.add.reduceat(self._tried, _STARTS)
+        kept = np.add.reduceat(self._kept, _STARTS)
+        holds, share = np.empty(len(_STARTS)), _HOLDS
+        for number in range(len(_STARTS)):  # what was never tried is like what comes before it
+            share = (kept[number] + _PRIOR_DRAFTS * share) / (tried[number] + _PRIOR_DRAFTS)
+            holds[number] = share
+        return np.cumsum(np.cumprod(np.repeat(holds, _LENGTHS)))
 
     def limit(self) -> int:
         """Tokens to draft for a row: the most tokens a second."""
         fixed, each = self.cost()
         gains = np.concatenate([[1.0], 1.0 + self.expected()])
         seconds = fixed + each * np.arange(1, LONGEST + 2)
-        return int(np.argmax(gains / seconds))
+        # One at least, so that what is known of drafts does not grow old.
+        return max(1, int(np.argmax(gains / seconds)))
 
 
 _PACES: WeakKeyDictionary[Any, dict[int, Pace]] = WeakKeyDictionary()

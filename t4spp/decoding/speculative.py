@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from t4spp.components import Backbone
 from t4spp.decoding.engine import (
@@ -27,6 +28,7 @@ from t4spp.decoding.engine import (
     read_answer,
     run_generate,
     text_of,
+    text_so_far,
 )
 from t4spp.decoding.planning import BitMask, Plan, Row
 from t4spp.schemes.base import Scheme
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from t4spp.decoding.choosing import Chooser
     from t4spp.decoding.constraint import Constraint
+    from t4spp.decoding.drafting import Drafter, PieceTokenizer
     from t4spp.decoding.driving import Driver
     from t4spp.decoding.pace import Pace
 
@@ -65,7 +68,8 @@ def fast_engine(
         answers = writing.answers()
     except CannotDriveError as error:
         _tell(backbone, str(error))
-        answers = generated(backbone, asked, settings, scheme if settings.constrained else None)
+        slow = generated(backbone, asked, settings, scheme if settings.constrained else None)
+        answers = [replace(answer, engine="generate") for answer in slow]
     return asked.in_order(answers)
 
 
@@ -118,13 +122,30 @@ class Writing:
         )
 
     def _row(self, scheme: Scheme, labels: tuple[str, ...] | None, prompt: Sequence[int]) -> Row:
-        from t4spp.decoding.drafting import LookupDrafter
-
-        drafter = None if self._settings.drafts == 0 else LookupDrafter()
+        drafter = self._drafter(scheme, labels, prompt)
         if self._constraint is None:
             return Row(None, drafter, self._ends)
         matcher = self._constraint.matcher(scheme, labels, self._backbone.answer_joint)
         return Row(matcher, drafter, self._ends, vocabulary=self._constraint.vocabulary)
+
+    def _drafter(
+        self, scheme: Scheme, labels: tuple[str, ...] | None, prompt: Sequence[int]
+    ) -> Drafter | None:
+        from t4spp.decoding.drafting import LookupDrafter, PieceTokenizer, SchemeDrafter
+
+        if self._settings.drafts == 0:
+            return None
+        pieces = _PIECES.get(self._tokenizer)
+        if pieces is None:
+            pieces = _PIECES[self._tokenizer] = PieceTokenizer(self._tokenizer)
+        return SchemeDrafter(
+            pieces,
+            scheme,
+            labels,
+            end_id=self._ends[0],
+            joint=self._backbone.answer_joint,
+            otherwise=LookupDrafter(prompt),
+        )
 
     def answers(self) -> list[Answer]:
         """Write all of them.
@@ -268,7 +289,9 @@ class Writing:
         watch(
             Growing(
                 id=self._asked.conversations[written.place].id,
-                text=text_of(ids, self._tokenizer),
+                text=text_of(ids, self._tokenizer)
+                if written.row.ended
+                else text_so_far(ids, self._tokenizer),
                 num_tokens=len(written.row.written),
                 num_passes=written.num_passes,
                 ended=written.stopped,
@@ -292,6 +315,8 @@ class _Drawn(Sequence[int]):
         return self._choose(place)
 
 
+_PIECES: WeakKeyDictionary[Any, PieceTokenizer] = WeakKeyDictionary()
+"""One a tokenizer that is in use, as it remembers how pieces are cut."""
 _TOLD: set[tuple[int, str]] = set()
 
 
