@@ -17,6 +17,7 @@ from t4spp.decoding.engine import (
     EngineBatch,
     GenerationSettings,
     TokenBounds,
+    Watch,
     engine_of,
     loaded,
 )
@@ -43,6 +44,7 @@ def generate(
     crew: Crew | None = None,
     start: int = 0,
     engine: Engine | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Prediction]:
     """Answer every sample, in order.
 
@@ -62,6 +64,7 @@ def generate(
         crew: the processes; None for the current ones.
         start: samples before it are taken as answered; must lie on a chunk's edge.
         engine: answers a batch of a backbone with a model; None takes what the settings ask for.
+        watch: told of every answer of this process while it grows; of candidates, each.
 
     Raises:
         RecipeError: a picture is missing or damaged.
@@ -86,7 +89,9 @@ def generate(
         # sharded models need every process in every pass.
         begin = mine if mine < len(samples) else first
         chunk = [samples[i] for i in range(begin, min(begin + size, len(samples)))]
-        answered = _answer_chunk(backbone, chunk, begin, scheme, builder, settings, bounds, engine)
+        answered = _answer_chunk(
+            backbone, chunk, begin, scheme, builder, settings, bounds, engine, watch
+        )
         found = crew.gather(answered if begin == mine else [])
         if crew.is_main:
             yield from found
@@ -112,6 +117,7 @@ def _answer_chunk(
     settings: GenerationSettings,
     bounds: TokenBounds | None,
     engine: Engine,
+    watch: Watch | None = None,
 ) -> list[Prediction]:
     began = time.perf_counter()
     if bounds is None:
@@ -130,6 +136,7 @@ def _answer_chunk(
                 labels=[tuple(sample.labels) or None for sample in asked],
                 max_new_tokens=settings.max_new_tokens or max(longest.values()),
                 seed=_batch_seed(settings.seed, position),
+                watch=watch,
             )
             answers = list(engine(backbone, batch, scheme, settings))
     if len(answers) != len(asked):
