@@ -53,6 +53,7 @@ class GenerationSettings:
             for constrained answers.
         drafts: tokens to guess a pass in each row; None lets what passes cost decide, 0 drafts
             nothing.
+        forced: whether tokens that the grammar forces are appended without being chosen.
         cache: ``static`` keeps the shape of the cache of the fast engine.
         compiled: whether the fast engine compiles its passes; needs a static cache.
     """
@@ -66,6 +67,7 @@ class GenerationSettings:
     constrained: bool = False
     engine: Literal["auto", "fast", "generate"] = "auto"
     drafts: int | None = None
+    forced: bool = True
     cache: Literal["dynamic", "static"] = "dynamic"
     compiled: bool = False
 

@@ -20,6 +20,8 @@ _FADING = 0.98
 """Weight of what is known when a new pass or draft comes to be known."""
 _HOLDS = 0.95
 """Share of drafted tokens that hold, before any was tried."""
+_SETTLED = 4
+"""Passes for which a limit is kept."""
 _PRIOR_PASSES = 2.0
 _PRIOR_DRAFTS = 2.0
 _DEAREST = 1 / 16
@@ -38,6 +40,8 @@ class Pace:
         self._sums: NDArray[np.float64] = np.zeros(5)  # weight, x, y, xx, xy
         self._tried = np.full(LONGEST, 0.0)
         self._kept = np.full(LONGEST, 0.0)
+        self._limit = 0
+        self._age = _SETTLED
 
     @classmethod
     def of(cls, model: Any, batch: int) -> Pace:
@@ -82,12 +86,17 @@ class Pace:
         return np.cumsum(np.cumprod(np.repeat(holds, _LENGTHS)))
 
     def limit(self) -> int:
-        """Tokens to draft for a row: the most tokens a second."""
+        """Tokens to draft for a row: the most tokens a second, as of the last few passes."""
+        self._age += 1
+        if self._age < _SETTLED:
+            return self._limit
+        self._age = 0
         fixed, each = self.cost()
         gains = np.concatenate([[1.0], 1.0 + self.expected()])
         seconds = fixed + each * np.arange(1, LONGEST + 2)
         # One at least, so that what is known of drafts does not grow old.
-        return max(1, int(np.argmax(gains / seconds)))
+        self._limit = max(1, int(np.argmax(gains / seconds)))
+        return self._limit
 
 
 _PACES: WeakKeyDictionary[Any, dict[int, Pace]] = WeakKeyDictionary()

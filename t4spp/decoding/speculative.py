@@ -219,7 +219,8 @@ class Writing:
                 starts.append(0)
                 continue
             left = self._asked.max_new_tokens - len(row.written)
-            written.plan = row.plan(limit, longest=left - 1)
+            alone = not self._settings.forced and limit == 0
+            written.plan = row.plan(limit, longest=0 if alone else left - 1)
             tokens.append([row.written[-1], *written.plan.tokens])
             starts.append(len(row.written) - 1)
         began = time.perf_counter()
