@@ -129,7 +129,9 @@ class SchemeDrafter:
         body = text[start + len(SEG_OPEN) :]
         if SEG_CLOSE in body:
             return iter(())
-        begun = next((n for n in range(len(SEG_CLOSE) - 1, 0, -1) if body.endswith(SEG_CLOSE[:n])), 0)
+        begun = next(
+            (n for n in range(len(SEG_CLOSE) - 1, 0, -1) if body.endswith(SEG_CLOSE[:n])), 0
+        )
         if begun:
             return iter((SEG_CLOSE[begun:],))
         expected = iter(self._expected(body))

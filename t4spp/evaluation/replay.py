@@ -101,7 +101,9 @@ def replay(
         SchemeError: a grammar is missing or does not compile.
         BackboneError: a tokenizer is of a kind that llguidance does not read.
     """
-    players = [_Player(entrant, ANY_LENGTH if max_draft is None else max_draft) for entrant in entrants]
+    players = [
+        _Player(entrant, ANY_LENGTH if max_draft is None else max_draft) for entrant in entrants
+    ]
     for sample in samples:
         for player in players:
             player.play(sample)
@@ -209,9 +211,7 @@ def replay_answer(row: Row, tokens: Sequence[int], limit: int) -> ReplayedAnswer
         plan = row.plan(limit)
     if len(row.written) != len(tokens):
         raise RuntimeError(f"the replay ends after {len(row.written)} of {len(tokens)} tokens")
-    return ReplayedAnswer(
-        tokens=tuple(row.written), num_passes=num_passes, num_drafted=num_drafted
-    )
+    return ReplayedAnswer(tokens=tuple(row.written), num_passes=num_passes, num_drafted=num_drafted)
 
 
 def spelt_under_grammar(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 from t4spp.schemes.brick_tokens import ROW, TOKEN
-from t4spp.schemes.expecting import rows_ahead
+from t4spp.schemes.expecting import HISTORY, rows_ahead
 from t4spp.types import BACKGROUND
 
 BOX = ("0", "0", "999", "999")
@@ -33,14 +33,15 @@ def semantic_ahead(
     done = lines[head + 1 :]
     *parts, tail = line.split(" ")
     runs = _words(parts)
-    above = _words(done[-1].split(" ")) if done else [(1, columns)]
+    above = [_words(known.split(" ")) for known in done[-HISTORY:]] or [[(1, columns)]]
+    rows = [row for row in above if row is not None and _total(row) == columns]
     if len(done) >= num_rows:
         yield ""
         return
-    if runs is None or above is None or _total(above) != columns:
+    if runs is None or len(rows) < len(above):
         return
     yield from rows_ahead(
-        above,
+        rows,
         runs,
         f" {tail}" if parts else tail,
         num_rows - len(done),
@@ -91,7 +92,7 @@ def bricks_ahead(
     num_left = num_rows - len(rows) + 1
     if num_left > 0:
         yield from rows_ahead(
-            rows[-2] if len(rows) > 1 else [(1, columns)],
+            rows[:-1][-HISTORY:] or [[(1, columns)]],
             rows[-1],
             tail,
             num_left,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
-from t4spp.schemes.expecting import cells_ahead, fitting_length, rows_ahead, runs_of
+from t4spp.schemes.expecting import HISTORY, cells_ahead, fitting_length, rows_ahead, runs_of
 from t4spp.types import BACKGROUND
 
 LabelRun = tuple[str, int]
@@ -20,19 +21,20 @@ def rrle_ahead(
     num_rows, columns = shape
     *lines, line = text.split("\n")
     *parts, tail = line.split("|")
-    runs = _runs(parts)
-    above = _runs(lines[-1].split("|")) if lines else [(BACKGROUND, columns)]
     if len(lines) >= num_rows:
         yield ""
         return
-    if runs is None or above is None or _total(above) != columns:
+    runs = _runs(parts)
+    above = [_runs(known.split("|")) for known in lines[-HISTORY:]] or [[(BACKGROUND, columns)]]
+    rows = [row for row in above if row is not None and _total(row) == columns]
+    if runs is None or len(rows) < len(above):
         return
     if parts:
         tail = f"|{tail}"
     elif not lines:
         tail = f" {tail}"  # which only the first row lacks
     yield from rows_ahead(
-        above,
+        rows,
         runs,
         tail,
         num_rows - len(lines),
@@ -62,11 +64,14 @@ def irle_ahead(
             continue
         ahead = runs_of([label, *cells_ahead([*cells, label], shape, BACKGROUND, others)])
         length = fitting_length(
-            f"{lead}{label} *{{}}".format, tail, ahead[0][1], left, digits_follow=digits_follow
+            partial(_spelt, lead, label),
+            tail,
+            sorted(range(1, left + 1), key=lambda n, wanted=ahead[0][1]: abs(n - wanted)),
+            digits_follow=digits_follow,
         )
         if length is None:
             continue
-        yield f"{lead}{label} *{length}"[len(tail) :]
+        yield _spelt(lead, label, length)[len(tail) :]
         if length < left:
             cells += [label] * length
             for run in runs_of(cells_ahead(cells, shape, BACKGROUND, others, differs=True)):
@@ -92,6 +97,10 @@ def full_ahead(text: str, labels: Sequence[str] | None, shape: tuple[int, int]) 
                 for cell in cells_ahead(cells, shape, BACKGROUND, others):
                     yield f"| {cell}"
             return
+
+
+def _spelt(lead: str, label: str, length: int) -> str:
+    return f"{lead}{label} *{length}"
 
 
 def _runs(parts: Sequence[str]) -> list[LabelRun] | None:
