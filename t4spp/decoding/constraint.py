@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from t4spp.data.templates import TEMPLATES
+from t4spp.decoding.spelling import Speller
 from t4spp.errors import BackboneError, SchemeError
 from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
 from t4spp.schemes.lark import append_token, prepend_one_of
+from t4spp.types import BACKGROUND
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +105,9 @@ class Constraint:
             for tag in (SEG_OPEN, SEG_CLOSE)
             if tag in known and self._inner.is_special_token(known[tag])
         )
+        self._speller = Speller(self._inner)
+        self._kind = type(tokenizer).__name__
+        self._spelt: set[tuple[str, ...]] = set()
         self._compiled: OrderedDict[tuple[str, tuple[str, ...] | None, str], Any] = OrderedDict()
 
     @classmethod
@@ -115,6 +120,47 @@ class Constraint:
             _CONSTRAINTS[tokenizer] = known
         return known[1]
 
+    def check_labels(self, labels: tuple[str, ...] | None) -> None:
+        """Refuse labels that no answer of this tokenizer could bear, before any is written.
+
+        Args:
+            labels: the labels that the prompt admits; None leaves them free.
+
+        Raises:
+            SchemeError: there are none, or no sequence of tokens spells one of them.
+        """
+        if labels is None or labels in self._spelt:
+            return
+        if not labels:
+            raise SchemeError(
+                "the list of labels is empty, so nothing could be answered. Name at least one, or "
+                "give no list at all, which leaves labels open."
+            )
+        tags = {SEG_OPEN, SEG_CLOSE} - set(self._tag_tokens)
+        for text in (*labels, BACKGROUND, "\n", *sorted(tags)):
+            missing = self._speller.missing(text)
+            if missing is not None:
+                what = f"the label {text!r}" if text in labels else f"{text!r} of every answer"
+                raise SchemeError(
+                    f"no sequence of this {self._kind}'s tokens spells {what}: it has none for "
+                    f"{missing[:1]!r} in {text!r}, and no tokens for bytes to fall back on. Name "
+                    "it otherwise, or take a backbone whose tokenizer falls back on bytes."
+                )
+        self._spelt.add(labels)
+
+    def lark(self, scheme: Scheme, labels: tuple[str, ...] | None, joint: str = "") -> str:
+        """The grammar of whole answers as this tokenizer writes their tags.
+
+        Args:
+            scheme: writes the descriptor.
+            labels: the labels that the prompt admits; None leaves them free.
+            joint: stands before the opening.
+
+        Raises:
+            SchemeError: the scheme has no such grammar.
+        """
+        return answer_grammar(scheme, labels, joint, self._tag_tokens)
+
     def matcher(self, scheme: Scheme, labels: tuple[str, ...] | None, joint: str = "") -> Any:
         """A fresh matcher of whole answers (llguidance's ``LLMatcher``).
 
@@ -124,12 +170,13 @@ class Constraint:
             joint: stands before the opening.
 
         Raises:
-            SchemeError: the scheme has no such grammar, or it does not compile.
+            SchemeError: the scheme has no such grammar, it does not compile, or the labels are
+                none or cannot be spelt.
         """
+        self.check_labels(labels)
         key = (scheme.fingerprint(), labels, joint)
         if key not in self._compiled:
-            lark = answer_grammar(scheme, labels, joint, self._tag_tokens)
-            made = compiled(self._inner, lark)
+            made = compiled(self._inner, self.lark(scheme, labels, joint))
             if made.is_error():
                 asked = "free labels" if labels is None else f"{len(labels)} labels"
                 raise SchemeError(

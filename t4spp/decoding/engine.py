@@ -174,10 +174,21 @@ class TokenBounds:
         self._tokenizer = tokenizer
         self._scheme = scheme
         self._by_labels: dict[tuple[str, ...] | None, int] = {}
+        self._check: Callable[[tuple[str, ...] | None], object] | None = None
+
+    def refuse(self, check: Callable[[tuple[str, ...] | None], object]) -> None:
+        """Let ``check`` raise a SchemeError for labels that must not be asked for."""
+        self._check = check
 
     def of(self, labels: tuple[str, ...] | None) -> int:
-        """The most tokens that an answer about ``labels`` takes; None: about any label."""
+        """The most tokens that an answer about ``labels`` takes; None: about any label.
+
+        Raises:
+            SchemeError: the scheme cannot write a label, or it is refused.
+        """
         if labels not in self._by_labels:
+            if self._check is not None:
+                self._check(labels)
             descriptor = self._scheme.max_tokens(self._tokenizer, labels)
             self._by_labels[labels] = self._wrapper + descriptor
         return self._by_labels[labels]

@@ -18,6 +18,7 @@ from t4spp.decoding.engine import (
     GenerationSettings,
     TokenBounds,
     Watch,
+    end_ids,
     engine_of,
     loaded,
 )
@@ -77,7 +78,12 @@ def generate(
     engine = engine or engine_of(settings)
     bounds = None
     if backbone.model is not None:
-        bounds = TokenBounds(loaded(backbone)[1], scheme, bytewise=settings.constrained)
+        tokenizer = loaded(backbone)[1]
+        bounds = TokenBounds(tokenizer, scheme, bytewise=settings.constrained)
+        if settings.constrained:
+            from t4spp.decoding.constraint import Constraint
+
+            bounds.refuse(Constraint.of(tokenizer, end_ids(backbone)).check_labels)
     elif settings.candidates > 1:
         logger.warning(
             "generation.candidates=%d: this backbone has no model to draw from and answers once",

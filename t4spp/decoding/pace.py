@@ -31,7 +31,7 @@ _DEAREST = 1 / 16
 class Pace:
     """The best length of drafts for one model on one device.
 
-    A pass takes ``fixed + each * tokens`` seconds, fitted by least squares in which older passes
+    A pass takes ``fixed + each * tokens`` seconds, padded tokens of all rows counted, fitted by least squares in which older passes
     fade. A draft's token ``k`` holds in a share of the drafts that were as long, counted likewise.
     """
 
@@ -40,17 +40,15 @@ class Pace:
         self._sums: NDArray[np.float64] = np.zeros(5)  # weight, x, y, xx, xy
         self._tried = np.full(LONGEST, 0.0)
         self._kept = np.full(LONGEST, 0.0)
-        self._limit = 0
-        self._age = _SETTLED
+        self._limits: dict[int, tuple[int, int]] = {}  # of so many rows: limit, passes left
 
     @classmethod
-    def of(cls, model: Any, batch: int) -> Pace:
-        """What is known about a model with so many rows a batch, kept while it is in use."""
-        known = _PACES.setdefault(model, {})
-        return known.setdefault(batch, cls())
+    def of(cls, model: Any) -> Pace:
+        """What is known about a model, kept while it is in use."""
+        return _PACES.setdefault(model, cls())
 
     def passed(self, tokens: int, seconds: float) -> None:
-        """A pass over ``tokens`` new tokens, of each row the most, took so long."""
+        """A pass over ``tokens`` new tokens, padding counted, of all rows took so long."""
         entry = np.array([1.0, tokens, seconds, tokens * tokens, tokens * seconds])
         self._sums = _FADING * self._sums + entry
 
@@ -85,19 +83,20 @@ class Pace:
             holds[number] = share
         return np.cumsum(np.cumprod(np.repeat(holds, _LENGTHS)))
 
-    def limit(self) -> int:
+    def limit(self, rows: int = 1) -> int:
         """Tokens to draft for a row: the most tokens a second, as of the last few passes."""
-        self._age += 1
-        if self._age < _SETTLED:
-            return self._limit
-        self._age = 0
+        limit, left = self._limits.get(rows, (0, 0))
+        if left:
+            self._limits[rows] = (limit, left - 1)
+            return limit
         fixed, each = self.cost()
         gains = np.concatenate([[1.0], 1.0 + self.expected()])
-        seconds = fixed + each * np.arange(1, LONGEST + 2)
+        seconds = fixed + each * rows * np.arange(1, LONGEST + 2)
         # One at least, so that what is known of drafts does not grow old.
-        self._limit = max(1, int(np.argmax(gains / seconds)))
-        return self._limit
+        limit = max(1, int(np.argmax(gains / seconds)))
+        self._limits[rows] = (limit, _SETTLED)
+        return limit
 
 
-_PACES: WeakKeyDictionary[Any, dict[int, Pace]] = WeakKeyDictionary()
-"""One a model in use and number of rows."""
+_PACES: WeakKeyDictionary[Any, Pace] = WeakKeyDictionary()
+"""One a model in use."""

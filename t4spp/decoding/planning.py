@@ -132,7 +132,7 @@ class Row:
             admitted = self._num_admitted(drafted)
             tokens += drafted[:admitted]
             forced += [False] * admitted
-            if admitted == len(drafted) or tokens[-1:] and tokens[-1] in self._end_ids:
+            if admitted == len(drafted) or (admitted and tokens[-1] in self._end_ids):
                 break
             # The draft left the grammar: what that forces there may lead on.
             if self._matcher is None or not self._matcher.consume_tokens(drafted[:admitted]):
@@ -238,7 +238,7 @@ class Row:
             return int(allowed[0])
         if again is None:
             raise ValueError(
-                f"the choice {choice} at place {place} is not admitted by the grammar; choose under "
+                f"the grammar does not admit the choice {choice} at place {place}; choose under "
                 "masks(), or give again"
             )
         return again(place, mask)

@@ -197,7 +197,7 @@ class Writing:
             compiled=self._settings.compiled,
         )
         self._accept(self._rows, driver.prompt()[:, None])
-        pace = Pace.of(model, len(self._rows))
+        pace = Pace.of(model)
         rows = list(self._rows)
         while True:
             going_on = [place for place, written in enumerate(rows) if not written.stopped]
@@ -210,7 +210,7 @@ class Writing:
     def _pass(self, driver: Driver, rows: Sequence[_Written], pace: Pace) -> None:
         """One pass over the last token of each row and what is planned behind it."""
         drafts = self._settings.drafts
-        limit = pace.limit() if drafts is None else drafts
+        limit = pace.limit(len(rows)) if drafts is None else drafts
         tokens, starts = [], []
         for written in rows:
             row = written.row
@@ -226,7 +226,7 @@ class Writing:
         began = time.perf_counter()
         logits = driver.step(tokens, starts)
         self._accept(rows, logits, pace)
-        pace.passed(max(map(len, tokens)), time.perf_counter() - began)
+        pace.passed(len(rows) * max(map(len, tokens)), time.perf_counter() - began)
 
     def _accept(self, rows: Sequence[_Written], logits: Tensor, pace: Pace | None = None) -> None:
         """Take what agrees from float[B, Q, V], and each row's own next token."""
