@@ -187,6 +187,10 @@ class GenerationConfig(ConfigModel):
     """Answers drawn for each prompt; the one that agrees most with the others is kept."""
     constrained: bool = False
     """Whether answers are held to the scheme's grammar for the prompt's labels, token by token."""
+    talks: bool = False
+    """Whether constrained answers may say anything before the descriptor, as in a conversation."""
+    copies: bool = False
+    """Whether a constrained answer to a prompt that names no labels takes them from its words."""
     engine: Literal["auto", "fast", "generate"] = "auto"
     """`fast` writes several tokens a pass, `generate` is the model's own; `auto`: `fast` where
     answers are constrained."""

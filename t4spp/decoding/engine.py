@@ -48,6 +48,8 @@ class GenerationSettings:
         seed: of the sampling.
         candidates: answers drawn for each prompt; more than one need a temperature.
         constrained: whether answers follow the grammar of their prompt's labels.
+        talks: whether constrained answers may say anything before the descriptor.
+        copies: whether a prompt that leaves labels open is answered with its own words as labels.
         engine: ``fast``: several tokens a pass where the model can be driven so (see
             :mod:`t4spp.decoding.speculative`); ``generate``: the model's own; ``auto``: ``fast``
             for constrained answers.
@@ -65,6 +67,8 @@ class GenerationSettings:
     seed: int = 0
     candidates: int = 1
     constrained: bool = False
+    talks: bool = False
+    copies: bool = False
     engine: Literal["auto", "fast", "generate"] = "auto"
     drafts: int | None = None
     forced: bool = True
@@ -341,7 +345,9 @@ def generated(
         return _written(backbone, asked, settings, None)
     constraint = Constraint.of(loaded(backbone)[1], end_ids(backbone))
     joint = backbone.answer_joint
-    matchers = [constraint.matcher(scheme, labels, joint) for labels in asked.labels]
+    matchers = [
+        constraint.matcher(scheme, labels, joint, talks=settings.talks) for labels in asked.labels
+    ]
     mask = GrammarMask(matchers, constraint)
     written = _written(backbone, asked, settings, mask)
     for place, reason in mask.stuck.items():

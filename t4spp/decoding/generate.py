@@ -11,6 +11,7 @@ from t4spp.components import Backbone
 from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.decoding.candidates import agreeing
+from t4spp.decoding.constraint import SAID_CHARS, Constraint
 from t4spp.decoding.engine import (
     Answer,
     Engine,
@@ -26,6 +27,7 @@ from t4spp.decoding.prediction import PROMPT_TOO_LONG, UNWRITABLE_LABEL, Predict
 from t4spp.decoding.processes import Crew
 from t4spp.errors import SchemeError
 from t4spp.schemes.base import Scheme
+from t4spp.schemes.labels import copied_labels
 from t4spp.types import Sample
 
 logger = logging.getLogger(__name__)
@@ -81,8 +83,6 @@ def generate(
         tokenizer = loaded(backbone)[1]
         bounds = TokenBounds(tokenizer, scheme, bytewise=settings.constrained)
         if settings.constrained:
-            from t4spp.decoding.constraint import Constraint
-
             bounds.refuse(Constraint.of(tokenizer, end_ids(backbone)).check_labels)
     elif settings.candidates > 1:
         logger.warning(
@@ -131,7 +131,12 @@ def _answer_chunk(
         texts = backbone.answer(chunk, scheme)
         answers: list[Answer | None] = [_own_answer(backbone, text) for text in texts]
     else:
-        longest = {s.id: bound for s in chunk if (bound := _bound(s, bounds)) is not None}
+        admitted = {s.id: _admitted(s, scheme, settings) for s in chunk}
+        longest = {
+            s.id: bound
+            for s in chunk
+            if (bound := _bound(s, bounds, admitted[s.id])) is not None
+        }
         asked = [sample for sample in chunk if sample.id in longest]
         if settings.candidates > 1:
             engine = agreeing(engine)
@@ -139,8 +144,9 @@ def _answer_chunk(
         if asked:
             batch = EngineBatch(
                 conversations=[_ask(builder, sample) for sample in asked],
-                labels=[tuple(sample.labels) or None for sample in asked],
-                max_new_tokens=settings.max_new_tokens or max(longest.values()),
+                labels=[admitted[sample.id] for sample in asked],
+                max_new_tokens=settings.max_new_tokens
+                or max(longest.values()) + (4 * SAID_CHARS if settings.talks else 0),
                 seed=_batch_seed(settings.seed, position),
                 watch=watch,
             )
@@ -157,10 +163,19 @@ def _answer_chunk(
     ]
 
 
-def _bound(sample: Sample, bounds: TokenBounds) -> int | None:
+def _admitted(
+    sample: Sample, scheme: Scheme, settings: GenerationSettings
+) -> tuple[str, ...] | None:
+    """The labels that an answer may bear; None where the prompt leaves them open."""
+    if sample.labels or not settings.copies:
+        return tuple(sample.labels) or None
+    return copied_labels(sample.prompt, scheme.special_tokens) or None
+
+
+def _bound(sample: Sample, bounds: TokenBounds, labels: tuple[str, ...] | None) -> int | None:
     """The most tokens of an answer; None, and a warning, where the scheme cannot write one."""
     try:
-        return bounds.of(tuple(sample.labels) or None)
+        return bounds.of(labels)
     except SchemeError as error:
         logger.warning("sample %r is not asked: %s", sample.id, error)
         return None

@@ -125,7 +125,9 @@ class Writing:
         drafter = self._drafter(scheme, labels, prompt)
         if self._constraint is None:
             return Row(None, drafter, self._ends)
-        matcher = self._constraint.matcher(scheme, labels, self._backbone.answer_joint)
+        matcher = self._constraint.matcher(
+            scheme, labels, self._backbone.answer_joint, talks=self._settings.talks
+        )
         return Row(matcher, drafter, self._ends, vocabulary=self._constraint.vocabulary)
 
     def _drafter(

@@ -171,6 +171,8 @@ class Experiment:
             temperature=generation.temperature,
             candidates=generation.candidates,
             constrained=generation.constrained,
+            talks=generation.talks,
+            copies=generation.copies,
             engine=generation.engine,
             drafts=generation.drafts,
             cache=generation.cache,
@@ -204,6 +206,9 @@ class Experiment:
         engine = generation.pop("engine")
         for speed in ("drafts", "cache", "compile"):
             del generation[speed]
+        for name in ("talks", "copies"):  # so that answers from before they existed stay valid
+            if not generation[name]:
+                del generation[name]
         drawn = self.config.generation.temperature > 0
         fast = engine == "fast" or (engine == "auto" and generation["constrained"])
         if drawn and fast:

@@ -25,6 +25,7 @@ from t4spp.decoding.planning import Row
 from t4spp.decoding.speculative import fast_engine
 from t4spp.errors import BackboneError
 from t4spp.schemes.base import Scheme
+from t4spp.schemes.labels import copied_labels
 from t4spp.testing import build_scheme
 
 SCHEMES = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
@@ -356,3 +357,35 @@ def test_drafts_are_as_long_as_passes_are_cheap_and_guesses_good() -> None:
     assert 1 <= limit(0.002, 0.5) <= 6
     assert 10 <= limit(0.0005, 0.97) <= 80
     assert limit(0.00001, 0.999) > 200
+
+
+@pytest.mark.parametrize("tagged", [False, True], ids=["text", "tokens"])
+def test_an_answer_that_talks_says_something_before_its_descriptor(tagged: bool) -> None:
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    if tagged:
+        backbone.tokenizer.add_tokens(["<seg>", "</seg>"], special_tokens=True)
+        backbone.model.resize_token_embeddings(len(backbone.tokenizer), mean_resizing=False)
+    batch = batch_of(backbone, scheme, bound=2000, seed=1)
+    for temperature in (0.0, 1.0):
+        answers = fast(backbone, batch, scheme, talks=True, temperature=temperature)
+        for answer, labels in zip(answers, LABELS, strict=True):
+            said_first = answer.text.split("<seg>")[0]
+            assert 0 < len(said_first) <= 400
+            assert scheme.decode(answer.text, (8, 8), labels).status == "ok", answer.text
+    assert said(fast(backbone, batch, scheme, talks=True)) == said(
+        slow(backbone, batch, scheme, talks=True)
+    )
+
+
+def test_labels_are_copied_from_a_prompt_that_names_none() -> None:
+    assert copied_labels("the red dog, please!", max_words=2) == (
+        "the",
+        "the red",
+        "red",
+        "red dog",
+        "dog",
+        "dog please",
+        "please",
+    )
+    assert copied_labels("others | <|loc1|> *2", ("<|loc1|>",)) == ("*2",)
