@@ -1,8 +1,4 @@
-"""How many forward passes answers take.
-
-With --replay no model is needed: the true answers of a recipe are written as a model would that is
-certain of them, several tokens a pass, and passes are counted.
-"""
+"""The part of ``t4spp bench decode`` that replays true answers, without a model."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t4spp.cli.ceiling import DEFAULT_BACKBONE, add_split_arguments, learnt_tokenizer, samples_of
+from t4spp.cli.ceiling import DEFAULT_BACKBONE, learnt_tokenizer, samples_of
 from t4spp.cli.options import (
     add_recipe_arguments,
     add_scheme_argument,
@@ -28,21 +24,23 @@ if TYPE_CHECKING:
     from t4spp.types import Sample
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is measured, on which samples, by which schemes."""
+def add_replay_arguments(parser: argparse._ActionsContainer) -> None:
+    """Recipe, schemes, tokenizer and how far to draft."""
     parser.add_argument(
         "--replay",
         action="store_true",
-        help="replay true answers without a model, by each --scheme",
+        help="replay a recipe's true answers, by each --scheme; no RUN or CONFIG then",
     )
     add_recipe_arguments(parser, required=False)
     add_scheme_argument(parser)
-    add_split_arguments(parser)
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="take the first N samples of the split only"
+    )
     parser.add_argument(
         "--tokenizer",
         type=Path,
         metavar="DIR",
-        help="with --replay: a folder with a tokenizer that transformers reads, which learns each "
+        help="a folder with a tokenizer that transformers reads, which learns each "
         f"scheme's tokens; without it, {DEFAULT_BACKBONE}'s",
     )
     parser.add_argument(
@@ -53,19 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and print."""
-    if not args.replay:
-        raise ConfigError("bench decode: say what to measure: --replay")
-    return _replay(args)
-
-
-def _replay(args: argparse.Namespace) -> int:
+def run_replay(args: argparse.Namespace) -> int:
+    """Replay by each scheme, print what the answers took."""
     from t4spp.evaluation.replay import Replayed, replay
 
     if args.recipe is None:
         raise ConfigError(
-            "bench decode --replay: name the recipe whose answers it replays: --recipe"
+            "bench decode --replay: name a recipe whose answers to replay: --recipe NAME"
         )
     chosen = schemes_of(args)
     if not chosen:

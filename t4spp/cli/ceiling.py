@@ -122,8 +122,9 @@ def samples_of(
     from t4spp.data.head import head
 
     recipe = catalogue.build("recipe", component.name, component.params, "recipe.params")
-    default = preferred if preferred in recipe.splits else recipe.splits[0]
-    split = default if args.split is None else args.split
+    split = args.split
+    if split is None:
+        split = preferred if preferred in recipe.splits else recipe.splits[0]
     if split not in recipe.splits:
         raise ConfigError(
             f"--split {split}: recipe {component.name!r} has {', '.join(recipe.splits)}."

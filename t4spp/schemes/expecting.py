@@ -42,8 +42,9 @@ def expected_row(rows: Sequence[Sequence[tuple[V, int]]]) -> Sequence[tuple[V, i
 
 def _boundaries(row: Sequence[tuple[V, int]]) -> list[tuple[tuple[V, V], int]]:
     """Where runs meet: the values on both sides, and the column."""
-    ends = accumulate(length for _, length in row)
-    return [((left, right), end) for ((left, _), (right, _)), end in zip(pairwise(row), ends)]
+    ends = accumulate(length for _, length in row[:-1])
+    meeting = zip(pairwise(row), ends, strict=True)
+    return [((left, right), end) for ((left, _), (right, _)), end in meeting]
 
 
 def _moves(
@@ -108,7 +109,7 @@ def rest_of_row(
 def _next_value(
     guess: Sequence[tuple[V, int]], column: int, before: V | None, others: Sequence[V]
 ) -> V | None:
-    """The value of the run that begins at ``column``; None where nothing but ``before`` is known."""
+    """The value of the run that begins at ``column``; None where only ``before`` is known."""
     for (value, _), end in zip(guess, accumulate(length for _, length in guess), strict=True):
         if end > column and value != before:
             return value
@@ -146,7 +147,12 @@ def _likely_lengths(guess: Sequence[tuple[V, int]], column: int, value: V) -> It
     for length in (wanted, wanted - 1, wanted + 1, *(n for n in later if n > wanted)):
         if 1 <= length <= left:
             yield length
-    yield from sorted(range(1, left + 1), key=lambda n: abs(n - wanted))
+    yield from nearest_first(wanted, left)
+
+
+def nearest_first(wanted: int, most: int) -> list[int]:
+    """1 to ``most``, what is nearest to ``wanted`` first."""
+    return sorted(range(1, most + 1), key=lambda n: abs(n - wanted))
 
 
 def fitting_length(
@@ -254,12 +260,13 @@ def rows_ahead(
 
     Args:
         rows: complete rows above, at least one; the last :data:`HISTORY` suffice.
-        runs: as for :func:`row_ahead`, like ``tail``, ``others``, ``spell`` and ``digits_follow``.
+        runs: as for :func:`row_ahead`, like ``tail``, ``others`` and ``spell``.
         tail: what is written of the next run.
         num_left: rows that are not complete, this one counted.
         others: values that the rows above do not know.
         spell: a run's text.
         end: stands behind each row.
+        digits_follow: whether a number at the end of ``tail`` may go on.
 
     Yields:
         Text, a row each.

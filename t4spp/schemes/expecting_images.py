@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from t4spp.schemes.expecting import HISTORY, cells_ahead, fitting_length, rows_ahead, runs_of
+from t4spp.schemes.expecting import (
+    HISTORY,
+    cells_ahead,
+    fitting_length,
+    nearest_first,
+    rows_ahead,
+    runs_of,
+)
 from t4spp.types import BACKGROUND
 
 LabelRun = tuple[str, int]
@@ -66,7 +73,7 @@ def irle_ahead(
         length = fitting_length(
             partial(_spelt, lead, label),
             tail,
-            sorted(range(1, left + 1), key=lambda n, wanted=ahead[0][1]: abs(n - wanted)),
+            nearest_first(ahead[0][1], left),
             digits_follow=digits_follow,
         )
         if length is None:
