@@ -90,9 +90,10 @@ class LiveView:
         self._stream.write("".join(f"{line}\x1b[K\n" for line in lines))
 
     def _numbers(self, growing: Growing, decoded: Decoded) -> str:
-        covered = np.zeros(self._ground.shape[:2], dtype=np.bool_)
+        size = (self._ground.shape[0], self._ground.shape[1])
+        covered = np.zeros(size, dtype=np.bool_)
         for label in self._labels:
-            covered |= decoded.union(label, covered.shape)
+            covered |= decoded.union(label, size)
         return (
             f"{growing.num_tokens} tokens in {growing.num_passes} passes "
             f"({growing.num_tokens / max(growing.num_passes, 1):.1f} a pass), "

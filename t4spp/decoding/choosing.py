@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -51,6 +51,7 @@ class Chooser:
             logits: float32[V], minus infinity where a token is not admitted.
             row: of the batch as it began.
             place: tokens that the answer has before it.
+            again: whether a first choice there was refused; a draw then falls anew.
         """
         if not self.draws:
             return int(logits.argmax())
@@ -70,7 +71,7 @@ def drawn(logits: Tensor, chance: float) -> int:
     return int(found.clamp(max=len(shares) - 1))
 
 
-def admitted(logits: Tensor, words: Sequence[int] | Tensor) -> Tensor:
+def admitted(logits: Tensor, words: npt.NDArray[np.int32] | Tensor) -> Tensor:
     """Logits float[V] with what is not admitted at minus infinity.
 
     Args:

@@ -173,16 +173,16 @@ class Driver:
         stop = self._cache.slots.stop
         window = None if self._window is None else self._window[0]
         whole = window is None or stop <= window
-        if width == 1 and self._visible is None and whole and not self._static:
-            if len(set(begins)) == 1:
-                return None
+        lone = width == 1 and self._visible is None and not self._static
+        if lone and whole and len(set(begins)) == 1:
+            return None
         own = torch.tensor(list(begins), device=self.device)[:, None]
         own = own + torch.arange(width, device=self.device)
         slot = torch.arange(stop, device=self.device)
         seen = slot <= own[:, :, None]
         if self._visible is not None:
             seen[:, :, : self.num_prompt] &= self._visible[:, None]
-        if window is None:
+        if window is None or self._window is None:
             return self._worded(seen)
         near = seen & (slot > own[:, :, None] - window)
         if not self._mixed:
@@ -219,9 +219,11 @@ class Driver:
         """Why the model cannot be driven; empty where it can."""
         model, kwargs, ids = self._model, dict(self._kwargs), self._ids
         reference = self._prepared
-        for number, layer in enumerate(self._cache.layers):
+        for number, layer in enumerate(self._cache.slot_layers):
             if not layer.is_initialized:
                 return f"it does not use layer {number} of its cache"
+            assert layer.keys is not None
+            assert layer.values is not None
             prompt = slice(0, self.num_prompt)
             reference.update(layer.keys[:, :, prompt], layer.values[:, :, prompt], number)
         kwargs["past_key_values"] = reference

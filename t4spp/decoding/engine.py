@@ -525,9 +525,7 @@ def text_so_far(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
 def text_of(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> str:
     """The text of ids, special tokens kept."""
     return str(
-        tokenizer.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     )
 
 

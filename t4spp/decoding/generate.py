@@ -133,9 +133,7 @@ def _answer_chunk(
     else:
         admitted = {s.id: _admitted(s, scheme, settings) for s in chunk}
         longest = {
-            s.id: bound
-            for s in chunk
-            if (bound := _bound(s, bounds, admitted[s.id])) is not None
+            s.id: bound for s in chunk if (bound := _bound(s, bounds, admitted[s.id])) is not None
         }
         asked = [sample for sample in chunk if sample.id in longest]
         if settings.candidates > 1:

@@ -31,8 +31,9 @@ _DEAREST = 1 / 16
 class Pace:
     """The best length of drafts for one model on one device.
 
-    A pass takes ``fixed + each * tokens`` seconds, padded tokens of all rows counted, fitted by least squares in which older passes
-    fade. A draft's token ``k`` holds in a share of the drafts that were as long, counted likewise.
+    A pass takes ``fixed + each * tokens`` seconds, padded tokens of all rows counted, fitted by
+    least squares in which older passes fade. A draft's token ``k`` holds in a share of the drafts
+    that were as long, counted likewise.
     """
 
     def __init__(self) -> None:

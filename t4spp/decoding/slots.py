@@ -54,7 +54,7 @@ class Slots:
         self.index = begins[:, None] + torch.arange(width, device=device)
 
 
-class SlotLayer(CacheLayerMixin):
+class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # its base is untyped
     """The keys and values of one layer, [B, H, C, D] each."""
 
     is_croppable = False
@@ -62,7 +62,7 @@ class SlotLayer(CacheLayerMixin):
 
     def __init__(self, slots: Slots) -> None:
         """Follow ``slots``; memory is taken at the first pass."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._slots = slots
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -133,11 +133,12 @@ class SlotCache(Cache):
             fixed: slots of a static cache; None for one that grows.
         """
         self.slots = Slots(fixed=fixed)
-        super().__init__(layers=[SlotLayer(self.slots) for _ in range(num_layers)])
+        self.slot_layers = [SlotLayer(self.slots) for _ in range(num_layers)]
+        super().__init__(layers=list(self.slot_layers))
 
     def keep(self, rows: Sequence[int]) -> None:
         """Leave only these rows, in this order."""
-        for layer in self.layers:
+        for layer in self.slot_layers:
             if layer.is_initialized:
                 layer.keep(torch.tensor(list(rows), device=layer.device))
 

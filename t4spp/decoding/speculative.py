@@ -242,7 +242,10 @@ class Writing:
             before = len(row.written)
 
             def choose(
-                place: int, mask: BitMask | None = None, own: Tensor = own, row: Row = row,
+                place: int,
+                mask: BitMask | None = None,
+                own: Tensor = own,
+                row: Row = row,
                 number: int = written.place,
             ) -> int:
                 return self._choice(own[place], number, len(row.written), mask)
@@ -257,9 +260,7 @@ class Writing:
             self._count(written, before, pace)
             self._look(written)
 
-    def _choice(
-        self, logits: Tensor, row: int, place: int, mask: BitMask | None = None
-    ) -> int:
+    def _choice(self, logits: Tensor, row: int, place: int, mask: BitMask | None = None) -> int:
         from t4spp.decoding.choosing import admitted
 
         scores = logits.float()

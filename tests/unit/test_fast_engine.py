@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -216,7 +217,7 @@ def test_a_watcher_sees_every_answer_grow_to_its_end() -> None:
     for place, (answer, labels) in enumerate(zip(answers, LABELS, strict=True)):
         mine = [growing for growing in seen if growing.id == str(place)]
         texts = [growing.text for growing in mine]
-        assert all(b.startswith(a) for a, b in zip(texts, texts[1:], strict=False))
+        assert all(b.startswith(a) for a, b in pairwise(texts))
         assert (texts[-1], mine[-1].num_passes) == (answer.text, answer.num_passes)
         assert [growing.ended for growing in mine] == [False] * (len(mine) - 1) + [True]
         assert mine[-1].decode(scheme, (8, 8), labels).status == "ok"
