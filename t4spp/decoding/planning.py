@@ -257,7 +257,10 @@ class Row:
 
     def _forced_token(self) -> int | None:
         """The only token that is admitted now; None where there is a choice."""
-        if self._matcher is None:
+        if self._matcher is None or self.stuck:
+            return None
+        if self._matcher.is_error():
+            self.stuck = _first_line(self._matcher.get_error())
             return None
         if self._matcher.is_stopped():
             return self._end_ids[0] if len(self._end_ids) == 1 else None
