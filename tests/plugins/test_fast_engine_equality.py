@@ -6,6 +6,8 @@ In float64, under the same grammar; the quick part asks few prompts, the slow pa
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,20 +127,23 @@ def test_a_family_writes_what_its_generate_writes(
     check(backbone, scheme, support_hf_vlm.talk, 3, (3,))
 
 
+@pytest.mark.parametrize("kinds", [("sliding", "full"), ("sliding", "sliding")], ids="-".join)
 def test_windows_shorter_than_the_answer_slide_with_each_row(
-    tiny_vlm: Callable[[str], Path],
+    kinds: tuple[str, str], tiny_vlm: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Gemma 3 with a window of 24 tokens, far less than a prompt."""
+    """Gemma 3 with a window of 24 tokens, less than its prompts have."""
+    folder = shutil.copytree(tiny_vlm("gemma3"), tmp_path / "gemma3")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["sliding_window"] = 24
+    config["text_config"]["layer_types"] = [f"{kind}_attention" for kind in kinds]
+    (folder / "config.json").write_text(json.dumps(config))
     scheme = scheme_of("image-rrle")
-    backbone = in_double(support_hf_vlm.loaded(tiny_vlm("gemma3"), scheme.special_tokens))
-    text = backbone.model.config.get_text_config()
-    text.sliding_window = 24
-    for layer in backbone.model.model.language_model.layers:
-        if layer.self_attn.sliding_window is not None:
-            layer.self_attn.sliding_window = 24
-    text.layer_types = ["sliding_attention", "full_attention"]
-    for number, layer in enumerate(backbone.model.model.language_model.layers):
-        layer.attention_type = text.layer_types[number]
+    backbone = in_double(support_hf_vlm.loaded(folder, scheme.special_tokens))
+    (batch,) = batches(backbone, scheme, support_hf_vlm.talk, 1, 1)
+    wide = in_double(support_hf_vlm.loaded(tiny_vlm("gemma3"), scheme.special_tokens))
+    settings = GenerationSettings()
+    texts = [constrained_engine(b, batch, scheme, settings)[0].text for b in (backbone, wide)]
+    assert texts[0] != texts[1]  # the window matters
     check(backbone, scheme, support_hf_vlm.talk, 3, (1, 3))
 
 
