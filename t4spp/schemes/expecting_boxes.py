@@ -1,4 +1,8 @@
-"""What the box-wise schemes expect: boxes that fill the picture, each row like the one above."""
+"""What the box-wise schemes expect: a box that fills the picture, rows like those above.
+
+Nothing is as likely for a first row as to be empty, or for what shows in it as to be small: objects
+are narrow at their top.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +31,22 @@ def semantic_ahead(
     num_rows, columns = shape
     *lines, line = text.split("\n")
     head = next((n for n in range(len(lines) - 1, -1, -1) if "|" in lines[n]), None)
-    if "|" in line or head is None:
-        yield from header_ahead(line, labels, "\n")
-        return
-    done = lines[head + 1 :]
-    *parts, tail = line.split(" ")
-    runs = _words(parts)
-    above = [_words(known.split(" ")) for known in done[-HISTORY:]] or [[(1, columns)]]
-    rows = [row for row in above if row is not None and _total(row) == columns]
-    if len(done) >= num_rows:
+    done = [] if head is None else lines[head + 1 :]
+    if head is not None and len(done) >= num_rows and not line:
         yield ""
         return
+    if head is None or len(done) >= num_rows or "|" in line:
+        header = _header_ahead(line, labels, "\n")
+        if header is None:
+            return
+        yield header
+        if (line + header).endswith(BACKGROUND):
+            return
+        done, line = [], ""
+    *parts, tail = line.split(" ")
+    runs = _words(parts)
+    above = [_words(known.split(" ")) for known in done[-HISTORY:]] or [[(0, columns)]]
+    rows = [row for row in above if row is not None and _total(row) == columns]
     if runs is None or len(rows) < len(above):
         return
     yield from rows_ahead(
@@ -74,10 +83,11 @@ def bricks_ahead(
     num_rows, columns = shape
     head, runs = _last_bricks(text)
     if not runs:
-        boxed = _located_ahead(head, labels) if located else header_ahead(head, labels, "")
-        pieces = list(boxed)
-        yield from pieces
-        if len(pieces) < 2:
+        header = _located_ahead(head, labels) if located else _header_ahead(head, labels, "")
+        if header is None:
+            return
+        yield header
+        if (head + header).endswith(BACKGROUND):
             return
     rows: list[list[BrickRun]] = [[]]
     for run in runs:
@@ -92,7 +102,7 @@ def bricks_ahead(
     num_left = num_rows - len(rows) + 1
     if num_left > 0:
         yield from rows_ahead(
-            rows[:-1][-HISTORY:] or [[(1, columns)]],
+            rows[:-1][-HISTORY:] or [[(0, columns)]],
             rows[-1],
             tail,
             num_left,
@@ -101,38 +111,36 @@ def bricks_ahead(
         )
 
 
-def header_ahead(line: str, labels: Sequence[str] | None, end: str) -> Iterator[str]:
-    """How ``label| y0 x0 y1 x1`` goes on, with ``end`` behind it."""
+def _header_ahead(line: str, labels: Sequence[str] | None, end: str) -> str | None:
+    """How ``label| y0 x0 y1 x1`` goes on, with ``end`` behind it; the background has no box."""
     label, bar, box = line.partition("|")
     numbers: list[str] = box.split()
     if not bar:
         found = _label_ahead(label, labels)
         if found is None or found == BACKGROUND:
-            yield from () if found is None else (found[len(label) :],)
-            return
-        yield found[len(label) :]
-        label = line = found
+            return None if found is None else found[len(label) :]
+        label = found
     for known in (numbers[:-1], numbers):
         guess = f"{label}| {' '.join([*known, *BOX[len(known) :]])}{end}"
         if len(known) <= len(BOX) and guess.startswith(line):
-            yield guess[len(line) :]
-            return
+            return guess[len(line) :]
+    return None
 
 
-def _located_ahead(head: str, labels: Sequence[str] | None) -> Iterator[str]:
-    """How a label and four coordinate tokens go on."""
+def _located_ahead(head: str, labels: Sequence[str] | None) -> str | None:
+    """How a label and four coordinate tokens go on; the background has none."""
     known = list(TOKEN.finditer(head))
-    label = head[known[-1].end() if known else 0 :]
+    begun = head[known[-1].end() if known else 0 :]
     num_known = 0
-    if known and not label and known[-1][1] == "loc":
+    label = begun
+    if known and not begun and known[-1][1] == "loc":
         num_known = len(list(takewhile(lambda found: found[1] == "loc", reversed(known))))
     else:
-        found = _label_ahead(label, labels)
-        if found is not None:
-            yield found[len(label) :]
+        found = _label_ahead(begun, labels)
         if found is None or found == BACKGROUND:
-            return
-    yield "".join(f"<|loc{step}|>" for step in BOX[num_known:])
+            return None if found is None else found[len(begun) :]
+        label = found
+    return label[len(begun) :] + "".join(f"<|loc{step}|>" for step in BOX[num_known:])
 
 
 def _label_ahead(begun: str, labels: Sequence[str] | None) -> str | None:
