@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from t4spp.components import Backbone
-from t4spp.decoding.engine import Engine
+from t4spp.decoding.engine import Engine, Watch
 from t4spp.decoding.generate import generate
 from t4spp.decoding.prediction import UNWRITABLE_LABEL
 from t4spp.decoding.processes import Crew
@@ -131,6 +131,8 @@ class Segmenter:
         image: str | Path | PILPicture | Image,
         prompt: str,
         labels: Sequence[str] | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> Segmentation:
         """Segment one picture.
 
@@ -139,6 +141,7 @@ class Segmenter:
             prompt: what to find, a bare phrase ("the dog").
             labels: several classes to tell apart; None asks for ``prompt`` alone. With labels,
                 an empty prompt asks for all of them.
+            watch: told of the answer while it grows; its ``decode`` says what is masked so far.
 
         Raises:
             RecipeError: the file is missing, truncated or no picture.
@@ -146,13 +149,15 @@ class Segmenter:
             SchemeError: a label that no descriptor can carry.
             RunError: the prompt is longer than ``data.max_length`` allows.
         """
-        return self.segment_batch([image], prompt, labels)[0]
+        return self.segment_batch([image], prompt, labels, watch=watch)[0]
 
     def segment_batch(
         self,
         images: Sequence[str | Path | PILPicture | Image],
         prompt: str,
         labels: Sequence[str] | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> list[Segmentation]:
         """Segment several pictures with one prompt; see :meth:`segment`."""
         names = labels_asked(self.experiment.scheme, prompt, labels)
@@ -170,6 +175,7 @@ class Segmenter:
             self._settings,
             crew=Crew(),
             engine=self.engine,
+            watch=watch,
         )
         for sample, answer in zip(samples, answers, strict=True):
             if answer.refused == UNWRITABLE_LABEL:

@@ -187,6 +187,28 @@ class GenerationConfig(ConfigModel):
     """Answers drawn for each prompt; the one that agrees most with the others is kept."""
     constrained: bool = False
     """Whether answers are held to the scheme's grammar for the prompt's labels, token by token."""
+    talks: bool = False
+    """Whether constrained answers may say anything before the descriptor, as in a conversation."""
+    copies: bool = False
+    """Whether a constrained answer to a prompt that names no labels takes them from its words."""
+    engine: Literal["auto", "fast", "generate"] = "auto"
+    """`fast` writes several tokens a pass, `generate` is the model's own; `auto`: `fast` where
+    answers are constrained."""
+    drafts: int | None = Field(default=None, ge=0)
+    """Tokens that `fast` guesses a pass; null: as many as pay off on the device; 0: none."""
+    cache: Literal["dynamic", "static"] = "dynamic"
+    """Whether the tensors of `fast`'s key-value cache grow, or keep one shape."""
+    compile: bool = False
+    """Whether `fast` compiles its passes with torch.compile; needs the static cache."""
+
+    @model_validator(mode="after")
+    def _compiled_passes_keep_their_shape(self) -> Self:
+        if self.compile and self.cache != "static":
+            raise ValueError(
+                "compile is true, but a dynamic cache grows at every pass and each would be "
+                "compiled anew: set generation.cache to static"
+            )
+        return self
 
     @model_validator(mode="after")
     def _candidates_differ(self) -> Self:

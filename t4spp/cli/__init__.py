@@ -30,7 +30,8 @@ COMMANDS: dict[str, str] = {
     "predict": "segment pictures with a finished run",
     "report": "write a run's report again",
     "export": "write a trained run as a checkpoint for transformers",
-    "bench": "measure speeds, memory and what refiners gain",
+    "grammar": "print the grammar of answers, for inference servers",
+    "bench": "measure speeds, memory, passes of decoding and what refiners gain",
     "weights": "list, get and find pretrained weights",
 }
 """Every command, a module of this package each, in the order of the help."""

@@ -13,6 +13,7 @@ KINDS: dict[str, str] = {
     "codec": "how fast schemes encode and decode",
     "refine": "what refiners gain over coarse masks, and what they cost",
     "memory": "how much memory LoRA training needs",
+    "decode": "how many forward passes answers take",
 }
 """Every kind, a module ``bench_<kind>`` of this package each, in the order of the help."""
 

@@ -103,8 +103,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def samples_of(args: argparse.Namespace, catalogue: Catalogue) -> Sequence[Sample]:
+def samples_of(
+    args: argparse.Namespace, catalogue: Catalogue, preferred: str | None = None
+) -> Sequence[Sample]:
     """The samples that ``--recipe``, ``--param``, ``--split`` and ``--limit`` name.
+
+    Args:
+        args: of the command.
+        catalogue: where the recipe is found.
+        preferred: the split without ``--split``, where the recipe has it; else its first one.
 
     Raises:
         ConfigError: unknown split, or a limit that is not positive.
@@ -115,7 +122,9 @@ def samples_of(args: argparse.Namespace, catalogue: Catalogue) -> Sequence[Sampl
     from t4spp.data.head import head
 
     recipe = catalogue.build("recipe", component.name, component.params, "recipe.params")
-    split = recipe.splits[0] if args.split is None else args.split
+    split = args.split
+    if split is None:
+        split = preferred if preferred in recipe.splits else recipe.splits[0]
     if split not in recipe.splits:
         raise ConfigError(
             f"--split {split}: recipe {component.name!r} has {', '.join(recipe.splits)}."
@@ -127,7 +136,15 @@ def samples_of(args: argparse.Namespace, catalogue: Catalogue) -> Sequence[Sampl
 
 
 def token_counter(scheme: Scheme, folder: Path | None, catalogue: Catalogue) -> CountTokens:
-    """Counts a bare descriptor's tokens by a tokenizer that has learnt the scheme's.
+    """Counts a bare descriptor's tokens by :func:`learnt_tokenizer`."""
+    from t4spp.schemes.tokens import count_tokens
+
+    tokenizer = learnt_tokenizer(scheme, folder, catalogue)
+    return lambda text: count_tokens(tokenizer, text)
+
+
+def learnt_tokenizer(scheme: Scheme, folder: Path | None, catalogue: Catalogue) -> Any:
+    """A tokenizer that has learnt a scheme's tokens.
 
     Args:
         scheme: whose tokens are learnt.
@@ -138,8 +155,6 @@ def token_counter(scheme: Scheme, folder: Path | None, catalogue: Catalogue) -> 
         ConfigError: the folder holds no tokenizer.
         BackboneError: the default backbone has none.
     """
-    from t4spp.schemes.tokens import count_tokens
-
     if folder is not None:
         tokenizer = _tokenizer_in(folder)
         from tokenizers import AddedToken
@@ -147,18 +162,16 @@ def token_counter(scheme: Scheme, folder: Path | None, catalogue: Catalogue) -> 
         tokenizer.add_tokens(
             [AddedToken(token, special=True, normalized=False) for token in scheme.special_tokens]
         )
-    else:
-        backbone = catalogue.build("backbone", DEFAULT_BACKBONE, {})
-        if hasattr(backbone, "load_tokenizer"):
-            tokenizer = backbone.load_tokenizer(scheme.special_tokens)
-        else:
-            backbone.load(scheme.special_tokens)
-            tokenizer = backbone.tokenizer
-        if tokenizer is None:
-            raise BackboneError(
-                f"backbone {DEFAULT_BACKBONE!r} has no tokenizer. Name one: --tokenizer DIR"
-            )
-    return lambda text: count_tokens(tokenizer, text)
+        return tokenizer
+    backbone = catalogue.build("backbone", DEFAULT_BACKBONE, {})
+    if hasattr(backbone, "load_tokenizer"):
+        return backbone.load_tokenizer(scheme.special_tokens)
+    backbone.load(scheme.special_tokens)
+    if backbone.tokenizer is None:
+        raise BackboneError(
+            f"backbone {DEFAULT_BACKBONE!r} has no tokenizer. Name one: --tokenizer DIR"
+        )
+    return backbone.tokenizer
 
 
 def _tokenizer_in(folder: Path) -> Any:

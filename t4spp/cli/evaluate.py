@@ -159,8 +159,14 @@ def print_scores(metrics: dict[str, Any]) -> None:
     print(
         f"tokens {_number(answers['tokens']['mean'], 1)} an answer "
         f"(95th percentile {_number(answers['tokens']['p95'], 0)}), passes "
-        f"{_number(answers['passes']['mean'], 1)}, seconds {_number(answers['seconds']['mean'])}"
+        f"{_number(answers['passes']['mean'], 1)} ({_number(answers['tokens_per_pass'], 1)} "
+        f"tokens a pass), seconds {_number(answers['seconds']['mean'])}"
     )
+    if answers["engines"].get("generate"):
+        print(
+            f"{answers['engines']['generate']} answers were left to the model's own generate, a "
+            "token a pass: see the log for the reason"
+        )
 
 
 def _open(args: argparse.Namespace) -> tuple[Any, Path]:

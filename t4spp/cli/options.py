@@ -32,7 +32,7 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_recipe_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+def add_recipe_arguments(parser: argparse._ActionsContainer, *, required: bool = True) -> None:
     """``--recipe NAME`` and ``--param KEY=VALUE``; read them with :func:`recipe_of`."""
     parser.add_argument("--recipe", required=required, metavar="NAME", help="a dataset's recipe")
     parser.add_argument(
@@ -44,7 +44,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, *, required: bool = Tr
     )
 
 
-def add_scheme_argument(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+def add_scheme_argument(parser: argparse._ActionsContainer, *, required: bool = False) -> None:
     """``--scheme NAME[:KEY=VALUE,...]``, repeatable; read it with :func:`schemes_of`."""
     parser.add_argument(
         "--scheme",

@@ -8,6 +8,7 @@ write the same three for each pair into the folder OUT.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label", metavar="A,B,C", help="classes to tell apart; the prompt may then be left out"
     )
+    parser.add_argument(
+        "--live", action="store_true", help="show masks on the terminal while they are written"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     add_set_argument(parser)
 
@@ -40,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan everything and refuse what is wrong, then load the run and segment."""
     from t4spp.api import Segmenter, labels_asked
+    from t4spp.cli.live import LiveView
     from t4spp.evaluation.experiment import open_experiment
     from t4spp.pictures import read_picture
     from t4spp.prediction_files import check_outputs, plan_jobs, write_outputs
@@ -55,9 +60,15 @@ def run(args: argparse.Namespace) -> int:
         read_picture(picture)
     segmenter = Segmenter(experiment, experiment.trained_backbone(Path(args.run)))
     written: list[dict[str, Any]] = []
-    with progress_bar(len(jobs), "segment") as progress:
+    with progress_bar(len(jobs), "segment", hidden=args.live) as progress:
         for job in jobs:
-            segmentation = segmenter.segment(job.picture, job.prompt, labels)
+            watch = None
+            if args.live:
+                asked = labels_asked(experiment.scheme, job.prompt, labels)
+                screen = sys.stderr if args.json else sys.stdout
+                watch = LiveView(screen, experiment.scheme, read_picture(job.picture), asked)
+                watch.title(f"{job.picture}: {job.prompt or ', '.join(asked)}")
+            segmentation = segmenter.segment(job.picture, job.prompt, labels, watch=watch)
             written.append(write_outputs(job, segmentation))
             progress(1)
     tell_features()

@@ -11,11 +11,13 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def progress_bar(total: int, title: str) -> Iterator[Callable[[int], object]]:
+def progress_bar(
+    total: int, title: str, *, hidden: bool = False
+) -> Iterator[Callable[[int], object]]:
     """A bar that is told how many items have just been done; only the main process shows it."""
     from tqdm import tqdm
 
-    hidden = os.environ.get("RANK", "0") != "0"
+    hidden = hidden or os.environ.get("RANK", "0") != "0"
     with tqdm(total=total, desc=title, disable=hidden, mininterval=0.5, dynamic_ncols=True) as bar:
         yield bar.update
 

@@ -78,6 +78,8 @@ def choose(
     return replace(
         answers[best],
         num_passes=sum(answer.num_passes for answer in answers),
+        num_drafted=sum(answer.num_drafted for answer in answers),
+        num_accepted=sum(answer.num_accepted for answer in answers),
         others=tuple(answer.text for i, answer in enumerate(answers) if i != best),
     )
 

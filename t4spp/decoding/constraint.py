@@ -5,15 +5,18 @@ Shapes: B rows, V columns of the logits, W = ceil(V / 32) words of a bit mask.
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from t4spp.data.templates import TEMPLATES
+from t4spp.decoding.spelling import Speller
 from t4spp.errors import BackboneError, SchemeError
 from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
-from t4spp.schemes.lark import append_token, prepend_one_of
+from t4spp.schemes.lark import append_token, prepend_one_of, prepend_pattern
+from t4spp.types import BACKGROUND
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 KEPT_GRAMMARS = 256
 """Compiled grammars that are remembered; each prompt's labels have one of their own."""
+SAID_CHARS = 400
+"""Characters that an answer which talks may say before its descriptor."""
 LEXER_FUEL = 50_000_000
 """llguidance's bound on the work of one mask. A free label of up to 128 characters needs more than
 its default of 200,000 at a few masks, which then take milliseconds."""
@@ -32,6 +37,8 @@ def answer_grammar(
     labels: Sequence[str] | None,
     joint: str = "",
     tag_tokens: Collection[str] = (),
+    *,
+    talks: bool = False,
 ) -> str:
     """A whole answer without its end token: an opening, ``<seg>``, the descriptor, ``</seg>``.
 
@@ -40,6 +47,8 @@ def answer_grammar(
         labels: the labels that the prompt admits; None leaves them free.
         joint: stands before the opening; see :attr:`t4spp.components.Backbone.answer_joint`.
         tag_tokens: those of ``<seg>`` and ``</seg>`` that are tokens and no text to llguidance.
+        talks: whether any text of up to :data:`SAID_CHARS` characters, without ``<``, may stand
+            before ``<seg>``, instead of an opening of the templates.
 
     Raises:
         SchemeError: the scheme has no grammar for this grid, or cannot write a label.
@@ -49,6 +58,11 @@ def answer_grammar(
         closed = append_token(scheme.grammar(labels), SEG_CLOSE)
     else:
         closed = scheme.grammar_before(SEG_CLOSE, labels)
+    if talks:
+        said = f"/[^<]{{0,{SAID_CHARS}}}/"
+        if SEG_OPEN in tag_tokens:
+            return prepend_pattern(closed, said, SEG_OPEN)
+        return prepend_pattern(closed, f"{said} {json.dumps(SEG_OPEN)}")
     if SEG_OPEN in tag_tokens:
         return prepend_one_of(closed, [f"{joint}{opening}\n" for opening in openings], SEG_OPEN)
     return prepend_one_of(closed, [f"{joint}{opening}\n{SEG_OPEN}" for opening in openings])
@@ -103,7 +117,10 @@ class Constraint:
             for tag in (SEG_OPEN, SEG_CLOSE)
             if tag in known and self._inner.is_special_token(known[tag])
         )
-        self._compiled: OrderedDict[tuple[str, tuple[str, ...] | None, str], Any] = OrderedDict()
+        self._speller = Speller(self._inner)
+        self._kind = type(tokenizer).__name__
+        self._spelt: set[tuple[str, ...]] = set()
+        self._compiled: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int]) -> Constraint:
@@ -115,21 +132,79 @@ class Constraint:
             _CONSTRAINTS[tokenizer] = known
         return known[1]
 
-    def matcher(self, scheme: Scheme, labels: tuple[str, ...] | None, joint: str = "") -> Any:
+    def check_labels(self, labels: tuple[str, ...] | None) -> None:
+        """Refuse labels that no answer of this tokenizer could bear, before any is written.
+
+        Args:
+            labels: the labels that the prompt admits; None leaves them free.
+
+        Raises:
+            SchemeError: there are none, or no sequence of tokens spells one of them.
+        """
+        if labels is None or labels in self._spelt:
+            return
+        if not labels:
+            raise SchemeError(
+                "the list of labels is empty, so nothing could be answered. Name at least one, or "
+                "give no list at all, which leaves labels open."
+            )
+        tags = {SEG_OPEN, SEG_CLOSE} - set(self._tag_tokens)
+        for text in (*labels, BACKGROUND, "\n", *sorted(tags)):
+            missing = self._speller.missing(text)
+            if missing is not None:
+                what = f"the label {text!r}" if text in labels else f"{text!r} of every answer"
+                raise SchemeError(
+                    f"no sequence of this {self._kind}'s tokens spells {what}: it has none for "
+                    f"{missing[:1]!r} in {text!r}, and no tokens for bytes to fall back on. Name "
+                    "it otherwise, or take a backbone whose tokenizer falls back on bytes."
+                )
+        self._spelt.add(labels)
+
+    def lark(
+        self,
+        scheme: Scheme,
+        labels: tuple[str, ...] | None,
+        joint: str = "",
+        *,
+        talks: bool = False,
+    ) -> str:
+        """The grammar of whole answers as this tokenizer writes their tags.
+
+        Args:
+            scheme: writes the descriptor.
+            labels: the labels that the prompt admits; None leaves them free.
+            joint: stands before the opening.
+            talks: see :func:`answer_grammar`.
+
+        Raises:
+            SchemeError: the scheme has no such grammar.
+        """
+        return answer_grammar(scheme, labels, joint, self._tag_tokens, talks=talks)
+
+    def matcher(
+        self,
+        scheme: Scheme,
+        labels: tuple[str, ...] | None,
+        joint: str = "",
+        *,
+        talks: bool = False,
+    ) -> Any:
         """A fresh matcher of whole answers (llguidance's ``LLMatcher``).
 
         Args:
             scheme: writes the descriptor.
             labels: the labels that the prompt admits; None leaves them free.
             joint: stands before the opening.
+            talks: see :func:`answer_grammar`.
 
         Raises:
-            SchemeError: the scheme has no such grammar, or it does not compile.
+            SchemeError: the scheme has no such grammar, it does not compile, or the labels are
+                none or cannot be spelt.
         """
-        key = (scheme.fingerprint(), labels, joint)
+        self.check_labels(labels)
+        key = (scheme.fingerprint(), labels, joint, talks)
         if key not in self._compiled:
-            lark = answer_grammar(scheme, labels, joint, self._tag_tokens)
-            made = compiled(self._inner, lark)
+            made = compiled(self._inner, self.lark(scheme, labels, joint, talks=talks))
             if made.is_error():
                 asked = "free labels" if labels is None else f"{len(labels)} labels"
                 raise SchemeError(

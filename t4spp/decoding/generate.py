@@ -11,12 +11,15 @@ from t4spp.components import Backbone
 from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.decoding.candidates import agreeing
+from t4spp.decoding.constraint import SAID_CHARS, Constraint
 from t4spp.decoding.engine import (
     Answer,
     Engine,
     EngineBatch,
     GenerationSettings,
     TokenBounds,
+    Watch,
+    end_ids,
     engine_of,
     loaded,
 )
@@ -24,6 +27,7 @@ from t4spp.decoding.prediction import PROMPT_TOO_LONG, UNWRITABLE_LABEL, Predict
 from t4spp.decoding.processes import Crew
 from t4spp.errors import SchemeError
 from t4spp.schemes.base import Scheme
+from t4spp.schemes.labels import copied_labels
 from t4spp.types import Sample
 
 logger = logging.getLogger(__name__)
@@ -43,6 +47,7 @@ def generate(
     crew: Crew | None = None,
     start: int = 0,
     engine: Engine | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Prediction]:
     """Answer every sample, in order.
 
@@ -62,6 +67,7 @@ def generate(
         crew: the processes; None for the current ones.
         start: samples before it are taken as answered; must lie on a chunk's edge.
         engine: answers a batch of a backbone with a model; None takes what the settings ask for.
+        watch: told of every answer of this process while it grows; of candidates, each.
 
     Raises:
         RecipeError: a picture is missing or damaged.
@@ -74,7 +80,10 @@ def generate(
     engine = engine or engine_of(settings)
     bounds = None
     if backbone.model is not None:
-        bounds = TokenBounds(loaded(backbone)[1], scheme, bytewise=settings.constrained)
+        tokenizer = loaded(backbone)[1]
+        bounds = TokenBounds(tokenizer, scheme, bytewise=settings.constrained)
+        if settings.constrained:
+            bounds.refuse(Constraint.of(tokenizer, end_ids(backbone)).check_labels)
     elif settings.candidates > 1:
         logger.warning(
             "generation.candidates=%d: this backbone has no model to draw from and answers once",
@@ -86,7 +95,9 @@ def generate(
         # sharded models need every process in every pass.
         begin = mine if mine < len(samples) else first
         chunk = [samples[i] for i in range(begin, min(begin + size, len(samples)))]
-        answered = _answer_chunk(backbone, chunk, begin, scheme, builder, settings, bounds, engine)
+        answered = _answer_chunk(
+            backbone, chunk, begin, scheme, builder, settings, bounds, engine, watch
+        )
         found = crew.gather(answered if begin == mine else [])
         if crew.is_main:
             yield from found
@@ -112,6 +123,7 @@ def _answer_chunk(
     settings: GenerationSettings,
     bounds: TokenBounds | None,
     engine: Engine,
+    watch: Watch | None = None,
 ) -> list[Prediction]:
     began = time.perf_counter()
     if bounds is None:
@@ -119,7 +131,10 @@ def _answer_chunk(
         texts = backbone.answer(chunk, scheme)
         answers: list[Answer | None] = [_own_answer(backbone, text) for text in texts]
     else:
-        longest = {s.id: bound for s in chunk if (bound := _bound(s, bounds)) is not None}
+        admitted = {s.id: _admitted(s, scheme, settings) for s in chunk}
+        longest = {
+            s.id: bound for s in chunk if (bound := _bound(s, bounds, admitted[s.id])) is not None
+        }
         asked = [sample for sample in chunk if sample.id in longest]
         if settings.candidates > 1:
             engine = agreeing(engine)
@@ -127,9 +142,11 @@ def _answer_chunk(
         if asked:
             batch = EngineBatch(
                 conversations=[_ask(builder, sample) for sample in asked],
-                labels=[tuple(sample.labels) or None for sample in asked],
-                max_new_tokens=settings.max_new_tokens or max(longest.values()),
+                labels=[admitted[sample.id] for sample in asked],
+                max_new_tokens=settings.max_new_tokens
+                or max(longest.values()) + (4 * SAID_CHARS if settings.talks else 0),
                 seed=_batch_seed(settings.seed, position),
+                watch=watch,
             )
             answers = list(engine(backbone, batch, scheme, settings))
     if len(answers) != len(asked):
@@ -144,10 +161,19 @@ def _answer_chunk(
     ]
 
 
-def _bound(sample: Sample, bounds: TokenBounds) -> int | None:
+def _admitted(
+    sample: Sample, scheme: Scheme, settings: GenerationSettings
+) -> tuple[str, ...] | None:
+    """The labels that an answer may bear; None where the prompt leaves them open."""
+    if sample.labels or not settings.copies:
+        return tuple(sample.labels) or None
+    return copied_labels(sample.prompt, scheme.special_tokens) or None
+
+
+def _bound(sample: Sample, bounds: TokenBounds, labels: tuple[str, ...] | None) -> int | None:
     """The most tokens of an answer; None, and a warning, where the scheme cannot write one."""
     try:
-        return bounds.of(tuple(sample.labels) or None)
+        return bounds.of(labels)
     except SchemeError as error:
         logger.warning("sample %r is not asked: %s", sample.id, error)
         return None
@@ -174,6 +200,9 @@ def _prediction(
         seconds=seconds,
         others=answer.others,
         problem=answer.problem,
+        num_drafted=answer.num_drafted,
+        num_accepted=answer.num_accepted,
+        engine=answer.engine,
     )
 
 

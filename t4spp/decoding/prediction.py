@@ -25,6 +25,10 @@ class Prediction:
         refused: why the model was not asked, a problem's code; None where it was.
         others: raw texts of the candidates that this answer was chosen before.
         problem: code of what cut the answer short; empty where nothing did.
+        num_drafted: tokens that passes were given as guesses; see ``generation.engine``.
+        num_accepted: those of them that the model would have written itself.
+        engine: ``fast``, or ``generate`` where a model that was to be driven fast could not be;
+            empty where nobody asked for ``fast``.
     """
 
     id: str
@@ -37,3 +41,6 @@ class Prediction:
     refused: str | None = None
     others: tuple[str, ...] = ()
     problem: str = ""
+    num_drafted: int = 0
+    num_accepted: int = 0
+    engine: str = ""

@@ -175,6 +175,12 @@ class Experiment:
             temperature=generation.temperature,
             candidates=generation.candidates,
             constrained=generation.constrained,
+            talks=generation.talks,
+            copies=generation.copies,
+            engine=generation.engine,
+            drafts=generation.drafts,
+            cache=generation.cache,
+            compiled=generation.compile,
             max_length=self.config.data.max_length,
             seed=self.config.seed,
         )
@@ -201,6 +207,16 @@ class Experiment:
         what a resumed training may change: predictions stay valid when those change.
         """
         generation = self.config.generation.model_dump(mode="json")
+        engine = generation.pop("engine")
+        for speed in ("drafts", "cache", "compile"):
+            del generation[speed]
+        for name in ("talks", "copies"):  # so that answers from before they existed stay valid
+            if not generation[name]:
+                del generation[name]
+        drawn = self.config.generation.temperature > 0
+        fast = engine == "fast" or (engine == "auto" and generation["constrained"])
+        if drawn and fast:
+            generation["engine"] = "fast"  # it draws other answers, from the same distribution
         if not generation["constrained"]:
             del generation["constrained"]  # so that answers from before it existed stay valid
         return binding_hash({**binding_config(self.config), "generation": generation})

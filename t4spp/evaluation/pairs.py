@@ -73,6 +73,9 @@ class AnswerRow:
         num_tokens: answer tokens; None when nothing tokenised it.
         num_passes: forward passes.
         seconds: wall time.
+        num_drafted: tokens that passes were given as guesses.
+        num_accepted: those of them that were written.
+        engine: see :class:`t4spp.decoding.prediction.Prediction`.
     """
 
     position: int
@@ -83,6 +86,9 @@ class AnswerRow:
     num_tokens: int | None
     num_passes: int
     seconds: float
+    num_drafted: int = 0
+    num_accepted: int = 0
+    engine: str = ""
 
 
 def scored_labels(sample: Sample) -> tuple[str, ...]:
@@ -154,6 +160,9 @@ def answer_row(
         num_tokens=prediction.num_tokens,
         num_passes=prediction.num_passes,
         seconds=prediction.seconds,
+        num_drafted=prediction.num_drafted,
+        num_accepted=prediction.num_accepted,
+        engine=prediction.engine,
     )
 
 
@@ -178,7 +187,8 @@ def read_answer(
     else:
         coarse = scheme.decode(prediction.text, sample.size, asked_labels(prediction.labels))
     if prediction.problem:
-        problem = Problem(code=prediction.problem, message="generation could not go on")
+        what = "ended before the answer did"
+        problem = Problem(code=prediction.problem, message=f"generation {what}")
         coarse = replace(
             coarse,
             status="repaired" if coarse.status == "ok" else coarse.status,

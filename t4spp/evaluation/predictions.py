@@ -237,6 +237,9 @@ def _line(prediction: Prediction) -> str:
         del values["refused"]
     if not prediction.others:
         del values["others"]
-    if not prediction.problem:
-        del values["problem"]
+    for name in ("problem", "num_drafted", "engine"):
+        if not values[name]:
+            del values[name]
+    if not prediction.num_drafted:
+        del values["num_accepted"]
     return json.dumps(values, ensure_ascii=False) + "\n"

@@ -105,9 +105,22 @@ def describe_answers(
         "unasked_labels": sum(row.unasked_labels for row in rows),
         "tokens": {"mean": _mean(tokens), "p95": _percentile(tokens, 95)},
         "passes": {"mean": _mean([row.num_passes for row in rows])},
+        "tokens_per_pass": _tokens_per_pass(rows),
+        "drafted": {
+            "mean": _mean([row.num_drafted for row in rows]),
+            "accepted": _mean([row.num_accepted for row in rows]),
+        },
+        "engines": dict(Counter(row.engine for row in rows if row.engine)),
         "seconds": {"mean": _mean([row.seconds for row in rows])},
         "tags": _by_tag(rows, pairs, resamples, seed),
     }
+
+
+def _tokens_per_pass(rows: Sequence[AnswerRow]) -> float | None:
+    """Tokens over passes, sums, of the answers that passes were made for."""
+    counted = [row for row in rows if row.num_tokens is not None and row.num_passes]
+    passes = sum(row.num_passes for row in counted)
+    return sum(row.num_tokens or 0 for row in counted) / passes if passes else None
 
 
 def score_lines(pairs: Sequence[PairScore]) -> str:

@@ -120,6 +120,7 @@ class AnswerSummary:
         mean_tokens: an answer.
         p95_tokens: 95th percentile.
         mean_passes: forward passes an answer.
+        tokens_per_pass: tokens over passes, sums.
         seconds: an answer.
     """
 
@@ -129,6 +130,7 @@ class AnswerSummary:
     mean_tokens: float | None
     p95_tokens: float | None
     mean_passes: float | None
+    tokens_per_pass: float | None
     seconds: float | None
 
     @property
@@ -157,8 +159,15 @@ def answer_summary(view: RunView) -> AnswerSummary:
         mean_tokens=sum(tokens) / len(tokens) if tokens else None,
         p95_tokens=float(tokens[math.ceil(0.95 * len(tokens)) - 1]) if tokens else None,
         mean_passes=sum(p.num_passes for p in view.predictions) / count if count else None,
+        tokens_per_pass=_tokens_per_pass(view),
         seconds=sum(p.seconds for p in view.predictions) / count if count else None,
     )
+
+
+def _tokens_per_pass(view: RunView) -> float | None:
+    counted = [p for p in view.predictions if p.num_tokens is not None and p.num_passes]
+    passes = sum(p.num_passes for p in counted)
+    return sum(p.num_tokens or 0 for p in counted) / passes if passes else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
@@ -97,6 +97,28 @@ class Scheme(ABC):
         overrides this and writes label and ending as one terminal.
         """
         return append_literal(self.grammar(labels), ending)
+
+    def expect(
+        self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True
+    ) -> Iterable[str]:
+        """Guess how a bare descriptor that begins with ``text`` goes on, piece by piece.
+
+        What decoding drafts from: the model checks several guessed tokens in one pass, so a good
+        guess saves time, and a wrong one changes no answer. Never raises; the default guesses
+        nothing.
+
+        Args:
+            text: untrusted, perhaps cut inside a word or a number; of a descriptor with other
+                text around it, what stands behind the last ``<seg>``.
+            labels: the labels that the prompt admits; None where it leaves them open.
+            digits_follow: whether a number at the end of ``text`` may go on; not so where the
+                tokenizer has a token for it as a whole.
+
+        Returns:
+            Pieces of the text that follows, about a row each. None at all where it has no guess;
+            an empty one behind a descriptor that is complete.
+        """
+        return ()
 
     def explain(self, labels: Sequence[str] | None = None) -> str:
         """The wire format in plain English, for a model that was never trained on it.

@@ -5,13 +5,14 @@ Byte-exact to the published R-RLE, I-RLE and full descriptors on any grid (arXiv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from t4spp.errors import SchemeError
+from t4spp.schemes.expecting_images import full_ahead, irle_ahead, rrle_ahead
 from t4spp.schemes.grammar import (
     MAX_EXACT_SUM,
     exact_sum_rules,
@@ -142,6 +143,12 @@ class ImageRrle(_Runs):
             *row_rules(self._admitted(labels), columns, self.params.max_label_chars),
         )
 
+    def expect(
+        self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True
+    ) -> Iterable[str]:
+        """Rows like the one above; see :class:`Scheme`."""
+        return rrle_ahead(text, labels, self.shape, digits_follow=digits_follow)
+
     def max_tokens(
         self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None
     ) -> int:
@@ -205,6 +212,12 @@ class ImageIrle(_Runs):
             *exact_sum_rules(total),
         )
 
+    def expect(
+        self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True
+    ) -> Iterable[str]:
+        """Cells like those above; see :class:`Scheme`."""
+        return irle_ahead(text, labels, self.shape, digits_follow=digits_follow)
+
     def max_tokens(
         self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None
     ) -> int:
@@ -267,6 +280,12 @@ class ImageFull(ImageWise):
             f"LAST: LABEL {quote(ending)}" if ending else "LAST: LABEL",
             label_terminal(names, self.params.max_label_chars, background=True),
         )
+
+    def expect(
+        self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True
+    ) -> Iterable[str]:
+        """Cells like those above; see :class:`Scheme`."""
+        return full_ahead(text, labels, self.shape)
 
     def max_tokens(
         self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None

@@ -12,10 +12,14 @@ from t4spp.types import BACKGROUND
 MAX_LABEL_CHARS = 128
 """The default of every scheme's ``max_label_chars``, and what :func:`sanitise_label` cuts to."""
 
+MAX_COPIED_WORDS = 5
+"""Words of a label that is copied from a prompt, at most."""
+
 LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 """Every character that some reader takes for the end of a line."""
 
 _FORBIDDEN = re.compile(rf"[{LINE_BREAKS}|\ud800-\udfff]| \*|{SEG_OPEN}|{SEG_CLOSE}")
+_PUNCTUATION = ".,;:!?\"'()[]{}"
 _BLANKS = re.compile(r"\s+")
 
 
@@ -92,6 +96,28 @@ def sanitise_label(text: str, max_chars: int = MAX_LABEL_CHARS) -> tuple[str, bo
     if label == BACKGROUND:
         label = "other"
     return label or "object", (label or "object") != text
+
+
+def copied_labels(
+    prompt: str,
+    special_tokens: Collection[str] = (),
+    max_words: int = MAX_COPIED_WORDS,
+) -> tuple[str, ...]:
+    """Every run of words of a free prompt that can be a label, in their order, each once.
+
+    Args:
+        prompt: free text; punctuation at the ends of words is left out.
+        special_tokens: tokens that may not occur inside a label.
+        max_words: of a label, and of the runs that begin at a word.
+    """
+    words = [word for word in (part.strip(_PUNCTUATION) for part in prompt.split()) if word]
+    found: dict[str, None] = {}
+    for start in range(len(words)):
+        for stop in range(start + 1, min(len(words), start + max_words) + 1):
+            label = " ".join(words[start:stop])
+            if label != BACKGROUND and label_fault(label, special_tokens) is None:
+                found[label] = None
+    return tuple(found)
 
 
 def admitted_labels(

@@ -32,8 +32,13 @@ def append_token(lark: str, token: str) -> str:
 def prepend_one_of(lark: str, openings: Iterable[str], token: str = "") -> str:
     """A grammar of its texts with one of ``openings`` before each, and perhaps a token between."""
     choices = " | ".join(json.dumps(opening) for opening in openings)
+    return prepend_pattern(lark, choices, token)
+
+
+def prepend_pattern(lark: str, pattern: str, token: str = "") -> str:
+    """A grammar of its texts with a terminal before each, and perhaps a token between."""
     inner = f"{_INNER}_opened"
-    return f"start: {_OPENING} {token} {inner}\n{_OPENING}: {choices}\n{_renamed(lark, inner)}"
+    return f"start: {_OPENING} {token} {inner}\n{_OPENING}: {pattern}\n{_renamed(lark, inner)}"
 
 
 def _renamed(lark: str, name: str = _INNER) -> str:

@@ -6,13 +6,14 @@ own spelling; byte-compatibility with unpublished code is not claimed. See docs/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from t4spp.schemes.box_wise import NUMBER, STEPS, BoxParams, BoxWise, Written
 from t4spp.schemes.brick_tokens import ROW, BrickReader
+from t4spp.schemes.expecting_boxes import bricks_ahead
 from t4spp.schemes.grammar import brick_rules, label_terminal, lines_of, quote
 from t4spp.schemes.grid import row_runs
 from t4spp.schemes.parsing import Notes
@@ -138,6 +139,19 @@ class NextBrick(BoxWise):
                 *brick_rules(columns, self._brick, self._brick),
             ]
         return lines_of(*lines)
+
+    def expect(
+        self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True
+    ) -> Iterable[str]:
+        """Rows like the one above; see :class:`Scheme`."""
+        return bricks_ahead(
+            text,
+            labels,
+            self.shape,
+            self._brick,
+            row_marks=self.params.row_marks,
+            located=self.params.coordinates == "tokens",
+        )
 
     def _most_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
         rows, columns = self.shape

@@ -5,7 +5,7 @@ This project's own spelling of the published idea; see docs/formats.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from t4spp.schemes.box_wise import (
     Steps,
     Written,
 )
+from t4spp.schemes.expecting_boxes import semantic_ahead
 from t4spp.schemes.grammar import brick_rules, label_terminal, lines_of, quote
 from t4spp.schemes.grid import row_runs
 from t4spp.schemes.parsing import Notes, shorten, strip_blanks
@@ -162,6 +163,12 @@ class SemanticBrick(BoxWise):
             NUMBER,
             *brick_rules(columns, spelt, last),
         )
+
+    def expect(
+        self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True
+    ) -> Iterable[str]:
+        """Rows like the one above; see :class:`Scheme`."""
+        return semantic_ahead(text, labels, self.shape, digits_follow=digits_follow)
 
     def _most_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
         rows, columns = self.shape

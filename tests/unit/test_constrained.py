@@ -144,7 +144,12 @@ def test_what_the_grammar_cannot_go_on_with_is_cut_and_named(
         pad_token="<pad>",
         eos_token="<end>",
     )
-    with caplog.at_level(logging.WARNING):
+    with pytest.raises(
+        SchemeError, match=r"no sequence of this .*'s tokens spells the label 'dog'"
+    ):
+        ask(backbone, scheme, [("dog",)], bound=90)
+    with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Constraint, "check_labels", lambda *_: None)
         answers = ask(backbone, scheme, [("dog",), ("dog",)], bound=90)
     assert [answer.problem for answer in answers] == ["grammar-stuck"] * 2
     assert "the answer to '0' is cut" in caplog.text
