@@ -185,7 +185,7 @@ class GenerationConfig(ConfigModel):
     """0 takes the likeliest token; above, tokens are drawn by seed."""
     candidates: int = Field(default=1, ge=1)
     """Answers drawn for each prompt; the one that agrees most with the others is kept."""
-    constrained: bool = False
+    constrained: bool = True
     """Whether answers are held to the scheme's grammar for the prompt's labels, token by token."""
     talks: bool = False
     """Whether constrained answers may say anything before the descriptor, as in a conversation."""

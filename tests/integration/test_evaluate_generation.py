@@ -64,6 +64,7 @@ def test_sampling_repeats_under_one_seed_and_differs_under_another(tmp_path):
 
 def test_of_several_drawn_answers_one_is_kept_and_all_are_on_disk_and_paid_for(tmp_path):
     generation = {"batch_size": 2, "max_new_tokens": 9, "temperature": 1.0, "candidates": 3}
+    generation["engine"] = "generate"  # a pass a token
     experiment = tiny_experiment(tmp_path, generation=generation)
     path = generate_split(experiment, tmp_path / "one", "val")
     again = generate_split(experiment, tmp_path / "two", "val")
