@@ -58,7 +58,7 @@ def run_on_model(args: argparse.Namespace) -> int:
     found = experiment.samples(args.split or experiment.config.data.eval_split)
     samples = [found[number] for number in range(min(args.samples, len(found)))]
     bench = DecodeBench(
-        backbone, experiment.scheme, experiment.builder(), samples, experiment.settings()
+        backbone, experiment.scheme, experiment.builder(backbone), samples, experiment.settings()
     )
     rounds = sum(len(samples) for size in sizes for way in WAYS if size == 1 or not way.alone)
     with progress_bar(rounds, "bench decode") as progress:

@@ -240,3 +240,25 @@ def test_scheme_that_can_write_none_of_the_answers_is_told(
     assert code == 2
     assert "2 answers cannot be written and count nowhere" in err
     assert "can write none of the answers" in err
+
+
+def test_a_model_is_measured_in_every_way_on_the_same_prompts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = Path(__file__).parents[2] / "configs" / "experiments" / "quickstart.yaml"
+    arguments = ["bench", "decode", str(config), "--samples", "2", "--batch-size", "1"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    ways = {way["way"]: way for way in found["ways"]}
+    held, fast = ways["generate, grammar"], ways["fast, forced tokens and drafts"]
+    assert held["passes"] == held["tokens"] == fast["tokens"]
+    assert fast["passes"] < held["passes"]
+    for name, way in ways.items():
+        assert way["equal"] in (None, 1.0), name
+    assert held["well_formed"] == fast["well_formed"] == 1.0
+    assert found["num_samples"] == 2
+
+    assert main(arguments) == 0
+    table = capsys.readouterr().out
+    assert "tokens a pass" in table
+    assert "fast, forced tokens and drafts" in table
