@@ -12,6 +12,8 @@ from t4spp.schemes.rows import Run, bounded
 from t4spp.types import BACKGROUND
 
 ROW = "<|row|>"
+FIRST_COORDINATE = "<|loc0|>"
+"""The ids that a tokenizer gives the coordinates follow each other, as a scheme lists them."""
 TOKEN = re.compile(r"<\|(loc|bg|fg|row)((?:0|[1-9][0-9]{0,5})?)\|>")
 """A brick token: its kind and its number, which a row mark has none of."""
 

@@ -6,13 +6,8 @@ import pytest
 import torch
 
 from t4spp.testing import build_scheme
-from t4spp_plugins.backbones.guiding import (
-    axis_shares,
-    cursor_loss,
-    place_loss,
-    token_shares,
-)
-from t4spp_plugins.backbones.nano.guides import Guide
+from t4spp_plugins.backbones.guiding import axis_shares, place_loss, token_shares
+from t4spp_plugins.backbones.nano.guides import Guide, cursor_loss
 from t4spp_plugins.backbones.nano.learner import pointing_loss, text_loss
 from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
 

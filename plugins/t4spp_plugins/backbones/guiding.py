@@ -4,8 +4,7 @@ A brick can only be right where the model knows how far the grid is filled and w
 the run lies. These losses ask it for both; the places that they ask for are worked out from an
 answer's own tokens.
 
-Shapes: M positions, N image tokens, R C rows and columns of a region's grid, K places at each
-position, B bins of an axis.
+Shapes: M positions, N image tokens, K places at each position, B bins of an axis.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from t4spp.schemes.brick_tokens import TOKEN
 
@@ -30,36 +28,6 @@ def brick_ids(tokenizer: PreTrainedTokenizerBase) -> dict[tuple[bool, int], int]
         for index, match in matches
         if match and match[1] in ("bg", "fg") and match[2]
     }
-
-
-def read_out(width: int, outputs: int) -> nn.Linear:
-    """A head that reads ``outputs`` logits off hidden states; thrown away after pretraining."""
-    head = nn.Linear(width, outputs)
-    nn.init.normal_(head.weight, std=0.02)
-    nn.init.zeros_(head.bias)
-    return head
-
-
-def cursor_loss(
-    logits_MG: Tensor, cursor_M: Tensor, shape: tuple[int, int]
-) -> tuple[Tensor, float]:
-    """Cross-entropy of row and column of the next cell.
-
-    Args:
-        logits_MG: float[M, R + C].
-        cursor_M: cells written so far.
-        shape: (R, C).
-
-    Returns:
-        A scalar, 0 of nothing, and the share of places whose row and column are both right.
-    """
-    if len(logits_MG) == 0:
-        return logits_MG.sum(), 0.0
-    row, column = logits_MG.float().split(shape, dim=1)
-    rows, columns = cursor_M // shape[1], cursor_M % shape[1]
-    loss = F.cross_entropy(row, rows) + F.cross_entropy(column, columns)
-    right = (row.argmax(1) == rows) & (column.argmax(1) == columns)
-    return loss, right.float().mean().item()
 
 
 def place_loss(logits_MG: Tensor, places_MK: Tensor) -> tuple[Tensor, float]:

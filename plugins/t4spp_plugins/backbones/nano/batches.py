@@ -16,13 +16,14 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.schemes.box_wise import STEPS, BoxWise, in_order
+from t4spp.schemes.brick_tokens import FIRST_COORDINATE
 from t4spp.seeds import seed_from
 from t4spp.types import BoolMask, Box, Sample
 from t4spp_plugins.backbones.nano.dense import PATCH, SceneObject, dense_targets
 from t4spp_plugins.backbones.nano.guides import Guide
 from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
 from t4spp_plugins.backbones.nano.slips import Slips
-from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, FIRST_COORDINATE, USER
+from t4spp_plugins.backbones.nano.vocabulary import ASSISTANT, END, USER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from t4spp.schemes.box_wise import STEPS
+from t4spp.schemes.brick_tokens import FIRST_COORDINATE
 from t4spp_plugins.backbones.guiding import brick_ids
-from t4spp_plugins.backbones.nano.vocabulary import FIRST_COORDINATE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -70,3 +72,33 @@ class Guide:
             )
             written += length
         return cursor, runs
+
+
+def read_out(width: int, outputs: int) -> nn.Linear:
+    """A head that reads ``outputs`` logits off hidden states; thrown away after pretraining."""
+    head = nn.Linear(width, outputs)
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def cursor_loss(
+    logits_MG: Tensor, cursor_M: Tensor, shape: tuple[int, int]
+) -> tuple[Tensor, float]:
+    """Cross-entropy of row and column of the next cell.
+
+    Args:
+        logits_MG: float[M, R + C].
+        cursor_M: cells written so far.
+        shape: (R, C).
+
+    Returns:
+        A scalar, 0 of nothing, and the share of places whose row and column are both right.
+    """
+    if len(logits_MG) == 0:
+        return logits_MG.sum(), 0.0
+    row, column = logits_MG.float().split(shape, dim=1)
+    rows, columns = cursor_M // shape[1], cursor_M % shape[1]
+    loss = F.cross_entropy(row, rows) + F.cross_entropy(column, columns)
+    right = (row.argmax(1) == rows) & (column.argmax(1) == columns)
+    return loss, right.float().mean().item()

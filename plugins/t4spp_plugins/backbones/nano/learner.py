@@ -18,8 +18,8 @@ from transformers import DynamicCache, LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from t4spp.schemes.box_wise import STEPS
-from t4spp_plugins.backbones.guiding import read_out
 from t4spp_plugins.backbones.nano.dense import DenseHeads
+from t4spp_plugins.backbones.nano.guides import read_out
 from t4spp_plugins.backbones.nano.model import IMAGE_SIZE
 
 NEAR_LAYER, FAR_LAYER, LAST_LAYER = 2, 3, 4

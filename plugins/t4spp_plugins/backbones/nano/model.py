@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from t4spp.schemes.box_wise import edge_steps
-from t4spp.schemes.brick_tokens import TOKEN
+from t4spp.schemes.brick_tokens import FIRST_COORDINATE, TOKEN
 from t4spp_plugins.backbones.nano.vision import NanoVisionConfig
-from t4spp_plugins.backbones.nano.vocabulary import END, FIRST_COORDINATE, IMAGE, PAD
+from t4spp_plugins.backbones.nano.vocabulary import END, IMAGE, PAD
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from t4spp.schemes.box_wise import STEPS
-from t4spp_plugins.backbones.guiding import cursor_loss, place_loss, token_shares
+from t4spp_plugins.backbones.guiding import place_loss, token_shares
 from t4spp_plugins.backbones.nano.dense import PATCH, dense_loss
+from t4spp_plugins.backbones.nano.guides import cursor_loss
 from t4spp_plugins.backbones.nano.learner import (
     FAR_LAYER,
     LAST_LAYER,

@@ -27,6 +27,7 @@ from t4spp.errors import ConfigError
 from t4spp.plugins import load_catalogue
 from t4spp.schemes.base import SEG_OPEN
 from t4spp.schemes.box_wise import BoxWise
+from t4spp.schemes.brick_tokens import FIRST_COORDINATE
 from t4spp.schemes.next_brick import NextBrick
 from t4spp_plugins.backbones.nano.batches import SceneBatches, SceneSplit, TextPlan
 from t4spp_plugins.backbones.nano.dense import DenseHeads
@@ -41,7 +42,7 @@ from t4spp_plugins.backbones.nano.objective import Objective
 from t4spp_plugins.backbones.nano.optimiser import PairedOptimiser
 from t4spp_plugins.backbones.nano.slips import Slips
 from t4spp_plugins.backbones.nano.stages import PretrainConfig, Stage
-from t4spp_plugins.backbones.nano.vocabulary import FIRST_COORDINATE, build_tokenizer
+from t4spp_plugins.backbones.nano.vocabulary import build_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from t4spp.schemes.box_wise import STEPS, Steps, box_pixels, box_steps
+from t4spp.schemes.brick_tokens import FIRST_COORDINATE
 from t4spp.schemes.next_brick import NextBrick
 from t4spp.types import BoolMask, Box
 from t4spp_plugins.backbones.guiding import brick_ids
-from t4spp_plugins.backbones.nano.vocabulary import FIRST_COORDINATE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

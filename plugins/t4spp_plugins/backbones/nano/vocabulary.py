@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 PAD, IMAGE, USER, ASSISTANT, END = "<|pad|>", "<|image|>", "<|user|>", "<|assistant|>", "<|end|>"
 CONTROL_TOKENS = (PAD, IMAGE, USER, ASSISTANT, END)
-FIRST_COORDINATE = "<|loc0|>"
-"""The coordinate 0; in nano's tokenizer the others follow it."""
 VOCABULARY_SIZE = 1024
 
 # Word lists are kept as prose: a list literal would be one word a line.

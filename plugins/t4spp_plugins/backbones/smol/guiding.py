@@ -26,13 +26,13 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from t4spp.schemes.box_wise import STEPS
+from t4spp.schemes.brick_tokens import FIRST_COORDINATE
 from t4spp_plugins.backbones.guiding import brick_ids, place_loss, token_shares
 from t4spp_plugins.backbones.smol.configuration import SIDE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FIRST_COORDINATE = "<|loc0|>"
 NUM_GUIDED = 6
 """Numbers for each position: the next row and column of the grid as shares of it, -1 where no
 brick follows; y and x where to look first, y and x where to look next, as shares of the picture, -1
