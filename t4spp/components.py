@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from t4spp.data.conversation import Conversation
+    from t4spp.geo.view import SceneView
     from t4spp.schemes.base import Scheme
 
 
@@ -96,6 +97,29 @@ class Recipe(ABC):
     def counters(self) -> Mapping[str, int]:
         """How many of what were dropped, changed or sanitised while reading; empty when none."""
         return {}
+
+    def scene_objects(self, scene: str, label: str) -> Sequence[Any] | None:
+        """The true objects of a label in a scene, where they are known better than as masks.
+
+        Evaluation in space compares objects with them, and draws its truth from them on the
+        scene's own pixels, whatever resolution the samples have.
+
+        Args:
+            scene: path of the scene, as :class:`t4spp.types.GeoRef` has it.
+            label: that samples were asked for.
+
+        Returns:
+            shapely polygons in the scene's CRS; None where the samples' masks are all there is.
+        """
+        return None
+
+    def scene_view(self) -> SceneView | None:
+        """How scenes become pictures (bands, scaling, windows); None where pictures are no scenes.
+
+        ``t4spp predict`` reads a scene of any size by the view of the run's recipe, so that the
+        model sees what it was trained on.
+        """
+        return None
 
 
 @dataclass(kw_only=True)

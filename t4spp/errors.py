@@ -39,6 +39,10 @@ class RunError(T4sppError):
     """A run's folder exists, is incomplete, or does not fit what is asked of it."""
 
 
+class GeoError(T4sppError):
+    """A scene, a vector layer or a window of one cannot be used as it is."""
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error, or one that it came from, says that no space is left.
 

@@ -74,11 +74,23 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class GeoRef:
-    """Where a scene lies: CRS as WKT or ``EPSG:n``, affine (a, b, c, d, e, f), no-data value."""
+    """Where a picture lies.
+
+    Attributes:
+        crs: WKT or ``EPSG:n``.
+        transform: affine (a, b, c, d, e, f): x = a * column + b * row + c,
+            y = d * column + e * row + f, corners of pixels at whole numbers.
+        nodata: value of pixels without data; None without one.
+        scene: path of the scene that the picture is a window of; None where it is no window.
+        box: the window in the scene's own pixels. It may reach beyond the scene, where the picture
+            was padded; the picture may have been resampled, so that its size is another one.
+    """
 
     crs: str
     transform: tuple[float, float, float, float, float, float]
     nodata: float | None = None
+    scene: str | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

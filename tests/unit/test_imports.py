@@ -15,7 +15,7 @@ CORE = PROJECT / "t4spp"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "seeds", "types"),
-    ("pictures",),
+    ("pictures", "geo"),
     ("components", "manifest"),
     ("hookspecs", "validation", "yaml12"),
     ("plugins",),
@@ -28,7 +28,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("decoding",),
     ("evaluation",),
-    ("geo",),
     ("tracking",),
     ("report",),
     ("prediction_files",),

@@ -1,0 +1,1 @@
+"""Scenes, windows, coordinate reference systems and vectors. Imports no library at the top."""

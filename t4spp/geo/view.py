@@ -1,0 +1,19 @@
+"""How scenes become pictures: one value that training and prediction share."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from t4spp.geo.pictures import PictureView
+from t4spp.geo.windows import WindowView
+
+
+class SceneView(BaseModel):
+    """Bands, scaling and windows of a recipe; ``Recipe.scene_view`` tells it to ``predict``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    picture: PictureView = Field(default_factory=PictureView)
+    """Bands and their scaling to 0..255."""
+    windows: WindowView = Field(default_factory=WindowView)
+    """Size, stride and ground resolution of the pictures."""
