@@ -1,0 +1,152 @@
+"""Phrases about size and place in a window's picture: "the building left of the largest one".
+
+Up, down, left and right are those of the picture, not compass points: a scene may be turned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from t4spp_recipes.remote_sensing.prompts import Thing
+
+SIZE_RATIO = 1.5
+"""The largest (smallest) thing is named where the next one's area differs by this ratio."""
+MARGIN = 0.03
+"""Places closer than this share of the picture's side are not told apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelationPhrase:
+    """A phrase and the indices of the things that it names."""
+
+    text: str
+    kind: Literal["size", "position", "relation"]
+    things: tuple[int, ...]
+
+
+def relation_phrases(
+    things: Sequence[Thing], size: tuple[int, int], plurals: Mapping[str, str]
+) -> list[RelationPhrase]:
+    """Every phrase about size and place whose answer is beyond doubt.
+
+    Args:
+        things: what the window shows. Those that are not scored, and those of unknown class, are
+            rivals: a phrase that might mean one of them is not made. Classes with a thing that is
+            not ``single`` are left out.
+        size: (H, W) of the picture.
+        plurals: of each class.
+    """
+    unknown = [index for index, thing in enumerate(things) if thing.label is None]
+    phrases: list[RelationPhrase] = []
+    for label in plurals:
+        own = [index for index, thing in enumerate(things) if thing.label == label]
+        rivals = [*own, *unknown]
+        if len(own) < 2 or not all(things[index].single for index in rivals):
+            continue
+        phrases += _sizes(things, rivals, size, label)
+        phrases += _places(things, rivals, size, label)
+        anchor = _largest(things, rivals)
+        if anchor is not None:
+            others = [index for index in rivals if index != anchor]
+            phrases += _around(things, others, things[anchor], size, label, plurals, "largest one")
+        if unknown:
+            continue  # one of them may be of the anchor's class
+        for name in plurals:
+            anchors = [index for index, thing in enumerate(things) if thing.label == name]
+            if name != label and len(anchors) == 1 and things[anchors[0]].single:
+                phrases += _around(things, own, things[anchors[0]], size, label, plurals, name)
+    return [phrase for phrase in phrases if all(_known(things[index]) for index in phrase.things)]
+
+
+def _known(thing: Thing) -> bool:
+    return thing.scored and thing.label is not None
+
+
+def _largest(things: Sequence[Thing], indices: Sequence[int]) -> int | None:
+    first, second = sorted(indices, key=lambda index: -things[index].area)[:2]
+    clear = things[first].area >= SIZE_RATIO * things[second].area
+    return first if clear and things[first].label is not None else None
+
+
+def _sizes(
+    things: Sequence[Thing], indices: Sequence[int], size: tuple[int, int], label: str
+) -> list[RelationPhrase]:
+    phrases = []
+    largest = _largest(things, indices)
+    if largest is not None:
+        phrases.append(RelationPhrase(text=f"the largest {label}", kind="size", things=(largest,)))
+    first, second = sorted(indices, key=lambda index: things[index].area)[:2]
+    box = things[first].box
+    cut = box.y0 == 0 or box.x0 == 0 or box.y1 == size[0] or box.x1 == size[1]
+    clear = things[second].area >= SIZE_RATIO * things[first].area
+    if clear and not cut and things[first].label is not None:
+        phrases.append(RelationPhrase(text=f"the smallest {label}", kind="size", things=(first,)))
+    return phrases
+
+
+_SIDES: tuple[tuple[str, int, int], ...] = (
+    ("leftmost", 1, 1),
+    ("rightmost", 1, -1),
+    ("topmost", 0, 1),
+    ("bottommost", 0, -1),
+)
+"""Word, axis of the centre, and the sign that makes the named thing's place the least."""
+
+
+def _places(
+    things: Sequence[Thing], indices: Sequence[int], size: tuple[int, int], label: str
+) -> list[RelationPhrase]:
+    phrases = []
+    for word, axis, sign in _SIDES:
+        places = sorted((sign * things[index].centre[axis], index) for index in indices)
+        (least, first), (second, _) = places[:2]
+        if second - least >= MARGIN * size[axis] and things[first].label is not None:
+            phrases.append(
+                RelationPhrase(text=f"the {word} {label}", kind="position", things=(first,))
+            )
+    return phrases
+
+
+_BESIDE: tuple[tuple[str, int, Callable[[Thing], int], int], ...] = (
+    ("left of", 1, lambda anchor: anchor.box.x0, 1),
+    ("right of", 1, lambda anchor: anchor.box.x1, -1),
+    ("above", 0, lambda anchor: anchor.box.y0, 1),
+    ("below", 0, lambda anchor: anchor.box.y1, -1),
+)
+"""Words, axis, the anchor's edge on that side, and the sign that points away from the anchor."""
+
+
+def _around(
+    things: Sequence[Thing],
+    candidates: Sequence[int],
+    anchor: Thing,
+    size: tuple[int, int],
+    label: str,
+    plurals: Mapping[str, str],
+    anchor_name: str,
+) -> list[RelationPhrase]:
+    """What lies clearly beyond an edge of the anchor; none where one candidate is in doubt.
+
+    A centre beyond the anchor's edge is beside it, one beyond the anchor's centre is not; between
+    the two, or nearer than the margin, nobody can tell.
+    """
+    phrases = []
+    for words, axis, edge_of, sign in _BESIDE:
+        margin = MARGIN * size[axis]
+        edge, middle = sign * edge_of(anchor), sign * anchor.centre[axis]
+        places = {index: sign * things[index].centre[axis] for index in candidates}
+        beside = [index for index, place in places.items() if place <= edge - margin]
+        clear = all(index in beside or place >= middle + margin for index, place in places.items())
+        if clear and beside:
+            noun = label if len(beside) == 1 else plurals[label]
+            phrases.append(
+                RelationPhrase(
+                    text=f"the {noun} {words} the {anchor_name}",
+                    kind="relation",
+                    things=tuple(beside),
+                )
+            )
+    return phrases
