@@ -1,0 +1,117 @@
+"""Weights that let overlapping windows fade into each other, and masks on a scene's own pixels.
+
+A window knows least at its own border, where things are cut: its weight rises linearly from each
+border to the middle. Where a border is the scene's own, nothing is cut and nothing fades.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from t4spp.types import BoolMask, Box, Region, SoftMask
+
+Weights = npt.NDArray[np.float32]
+"""float32[N] in (0, 1]: of the rows or the columns of a window."""
+Levels = npt.NDArray[np.uint8]
+"""uint8[H, W]: occupancy times 255; 128 and more is inside."""
+
+INSIDE = 128
+"""The lowest level of a pixel that a region's mask holds."""
+
+
+def clipped(box: Box, size: tuple[int, int]) -> Box:
+    """The part of a window that lies in a scene of ``size`` (H, W); may be empty."""
+    return Box(
+        y0=max(box.y0, 0), x0=max(box.x0, 0), y1=min(box.y1, size[0]), x1=min(box.x1, size[1])
+    )
+
+
+def border_weights(start: int, stop: int, length: int) -> Weights:
+    """Weights of the pixels of one axis of a window that lie in the scene.
+
+    Args:
+        start: the window's first row or column; may be negative.
+        stop: the one behind its last; may lie beyond the scene.
+        length: the scene's number of rows or columns.
+
+    Returns:
+        float32 of the pixels ``max(start, 0) .. min(stop, length)``, in (0, 1].
+    """
+    places = np.arange(max(start, 0), min(stop, length), dtype=np.float32) + 0.5
+    near = np.full(places.shape, np.inf, dtype=np.float32) if start <= 0 else places - start
+    far = np.full(places.shape, np.inf, dtype=np.float32) if stop >= length else stop - places
+    return np.minimum(np.minimum(near, far) / ((stop - start) / 2), 1.0).astype(np.float32)
+
+
+def levels_of(mask: BoolMask, soft: SoftMask | None) -> Levels:
+    """Occupancy in 255 steps, uint8[H, W]; at least ``INSIDE`` exactly on the mask.
+
+    ``soft`` may disagree with the mask (a refiner drew a new one): then the mask wins.
+
+    Args:
+        mask: bool[H, W].
+        soft: float32[H, W] in 0..1; None counts the mask as sure.
+    """
+    if soft is None:
+        return np.where(mask, np.uint8(255), np.uint8(0))
+    levels = np.clip(soft * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+    return np.where(mask, np.maximum(levels, INSIDE), np.minimum(levels, INSIDE - 1))
+
+
+def levels_in(region: Region, box: Box, size: tuple[int, int]) -> tuple[Box, Levels] | None:
+    """A region of a window on the scene's own pixels, as far as it lies in the scene.
+
+    Args:
+        region: bool[h, w], of the window's picture.
+        box: the window, in the scene's pixels.
+        size: (H, W) of the scene.
+
+    Returns:
+        A box in the scene and the levels in it; None where the region is empty there.
+    """
+    something = region.mask if region.soft is None else region.mask | (region.soft > 0)
+    if something.shape == (box.height, box.width):
+        span = Box.of_mask(something)
+        if span is None:
+            return None
+        soft = None if region.soft is None else region.soft[span.slices]
+        levels = levels_of(region.mask[span.slices], soft)
+        span = _moved(span, box)
+    else:
+        levels = resized_levels(levels_of(region.mask, region.soft), (box.height, box.width))
+        span = box
+    inner = clipped(span, size)
+    if inner.height <= 0 or inner.width <= 0:
+        return None
+    levels = levels[_moved(inner, span, back=True).slices]
+    tight = Box.of_mask(levels > 0)
+    return None if tight is None else (_moved(tight, inner), levels[tight.slices])
+
+
+def _moved(box: Box, origin: Box, *, back: bool = False) -> Box:
+    """A box that counts from ``origin``'s corner, counted from the scene's, or the reverse."""
+    dy, dx = (-origin.y0, -origin.x0) if back else (origin.y0, origin.x0)
+    return Box(y0=box.y0 + dy, x0=box.x0 + dx, y1=box.y1 + dy, x1=box.x1 + dx)
+
+
+def resized_levels(levels: Levels, size: tuple[int, int]) -> Levels:
+    """Occupancy on another grid: bilinear where it grows, averaged where it shrinks."""
+    return _resized(levels, size, "BILINEAR")
+
+
+def resized_mask(mask: BoolMask, size: tuple[int, int]) -> BoolMask:
+    """bool[H, W] on another grid, by the nearest pixel."""
+    if mask.shape == size:
+        return mask
+    return _resized(mask.astype(np.uint8), size, "NEAREST").astype(np.bool_)
+
+
+def _resized(values: npt.NDArray[np.uint8], size: tuple[int, int], how: str) -> Levels:
+    if values.shape == size:
+        return values
+    from PIL import Image as PILImage
+
+    picture = PILImage.fromarray(values)
+    wanted = (size[1], size[0])
+    return np.array(picture.resize(wanted, PILImage.Resampling[how]), dtype=np.uint8)
