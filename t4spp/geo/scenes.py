@@ -28,6 +28,9 @@ CHECKED_BLOCKS = 4096
 """Blocks of a TIFF whose places are checked against the file's size; of more, evenly spread."""
 LEAST_BLOCK_BYTES = 4
 """What a TIFF's directory spends on a block at the very least."""
+MOST_PIXELS_A_BYTE = 1_000_000
+"""A TIFF that promises more pixels a byte is refused: sparse files with blocks of 2048 x 2048
+promise a quarter of it, compressed ones a thousandth."""
 CACHE_MB = 128
 """Decoded blocks that GDAL keeps in memory, unless the variable GDAL_CACHEMAX says otherwise."""
 
@@ -143,7 +146,7 @@ def gdal_errors(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # an error of ours follows
             yield
     except (RasterioError, CPLE_BaseError, OSError) as error:
-        reason = str(error.__cause__ or error)
+        reason = str(error.__cause__ or error).rstrip(". ")
         raise GeoError(
             f"{path} cannot be read as a raster: {reason}. Fetch or unpack the file again; it may "
             "be truncated, or no raster at all."
@@ -252,7 +255,8 @@ def _check_blocks(path: Path, dataset: Any, num_bytes: int) -> None:
     height, width = dataset.block_shapes[0]
     rows, columns = -(-dataset.height // height), -(-dataset.width // width)
     blocks = rows * columns * planar
-    if blocks * LEAST_BLOCK_BYTES > num_bytes:
+    promised = dataset.height * dataset.width
+    if blocks * LEAST_BLOCK_BYTES > num_bytes or promised > num_bytes * MOST_PIXELS_A_BYTE:
         raise GeoError(
             f"{path} promises {dataset.height} x {dataset.width} pixels in {blocks} blocks, more "
             f"than its {num_bytes} bytes can hold. The header is damaged, or the file truncated; "

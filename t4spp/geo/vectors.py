@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from t4spp.geo.scenes import stamp_of
 
 _log = logging.getLogger(__name__)
 
+DECLARED_BYTES = 65_536
+"""How far from the ends of a GeoJSON file the member ``crs`` is looked for."""
 CURVED = frozenset(
     {"CURVEPOLYGON", "MULTISURFACE", "COMPOUNDCURVE", "CIRCULARSTRING", "MULTICURVE"}
 )
@@ -81,6 +84,8 @@ def read_layer(path: Path, layer: str | None = None) -> Layer:
     path = Path(path).expanduser()
     name = _choose(path, layer)
     meta, wkb, columns, kinds = _read(path, name)
+    if path.suffix.lower() in (".geojson", ".json"):
+        _check_declared(path)
     crs = _crs_of(path, name, meta)
     counters: Counter[str] = Counter()
     counters["geometries_linearised"] = sum(kind in CURVED for kind in kinds)
@@ -154,7 +159,7 @@ def _read(
 
 
 def _unreadable(path: Path, error: Exception) -> GeoError:
-    reason = str(error).split("; It might help")[0]
+    reason = str(error).split("; It might help")[0].rstrip(". ")
     return GeoError(
         f"{path} cannot be read as a vector layer: {reason}. It may be truncated, or of a format "
         "that GDAL does not know here; GeoPackage, GeoJSON and Shapefile are."
@@ -175,6 +180,34 @@ def _crs_of(path: Path, name: str, meta: Mapping[str, Any]) -> str:
         return "EPSG:4326"  # the same degrees; longitude comes first here anyway
     number = crs.to_epsg()
     return str(crs.to_wkt()) if number is None else f"EPSG:{number}"
+
+
+def _check_declared(path: Path) -> None:
+    """Refuse a GeoJSON file whose member ``crs`` is unknown: GDAL would take it for EPSG:4326."""
+    with path.open("rb") as file:
+        head = file.read(DECLARED_BYTES)
+        file.seek(max(path.stat().st_size - DECLARED_BYTES, 0))
+        tail = file.read()
+    found = re.search(rb'"crs"\s*:\s*', head)
+    features = re.search(rb'"features"\s*:', head)
+    if found is None or (features is not None and features.start() < found.start()):
+        found = re.search(rb'\]\s*,\s*"crs"\s*:\s*(?=[^\[\]]*\}\s*$)', head := tail)
+    if found is None:
+        return
+    member = head[found.end() :].decode("utf-8", errors="replace")
+    if member.startswith("null"):
+        return
+    named = re.match(r'\{[^{}]*\{[^{}]*"name"\s*:\s*"([^"]*)"', member)
+    try:
+        if named is None:
+            raise GeoError("no name")
+        parsed(named.group(1))
+    except GeoError as error:
+        raise GeoError(
+            f"{path}: its member 'crs' begins {member[:80]!r}, which names no known CRS. Write "
+            '{"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}} with the '
+            "right number, or remove it where coordinates are longitude and latitude."
+        ) from error
 
 
 def _polygons(
