@@ -232,6 +232,14 @@ class EvaluationConfig(ConfigModel):
     """Which protocols to report."""
     bootstrap: int = Field(default=1000, ge=0)
     """Resamples of images behind each 95 % interval; 0: no intervals."""
+    space: bool = True
+    """Whether windows of scenes are put together and scored by scene and by object as well."""
+    object_iou: float = Field(default=0.5, gt=0, le=1)
+    """IoU from which on a predicted and a true object are one, in map units."""
+    least_area: float = Field(default=0.0, ge=0)
+    """Square metres; smaller objects are neither missed nor invented."""
+    layers: bool = True
+    """Whether windows and objects are written as vector layers with what they scored."""
 
     @field_validator("protocols")
     @classmethod

@@ -43,14 +43,18 @@ from t4spp.evaluation.scores import (
     score_lines,
     score_protocols,
 )
+from t4spp.evaluation.spatial_run import with_space
+from t4spp.evaluation.spatial_windows import WindowCollector
 from t4spp.schemes.base import Scheme
 from t4spp.training.atomic import write_text
-from t4spp.types import Sample
+from t4spp.types import Decoded, Sample
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], object]
 """Told how many samples have just been done, by all processes together."""
+Watch = Callable[[int, Sample, Prediction, Decoded, Sequence[PairScore]], object]
+"""Told of each answer that this process has scored."""
 
 
 def generate_split(
@@ -180,10 +184,17 @@ def evaluate_split(
     samples = experiment.samples(split)
     crew = Crew.current()
     matched = match_samples(predictions, samples, path)
-    scored = score_answers(
-        samples, matched, experiment.scheme, experiment.refiner, progress=progress, crew=crew
-    )
     config = experiment.config
+    collector = WindowCollector() if config.evaluation.space else None
+    scored = score_answers(
+        samples,
+        matched,
+        experiment.scheme,
+        experiment.refiner,
+        progress=progress,
+        crew=crew,
+        watch=collector,
+    )
     metrics = {
         "split": split,
         "scheme": meta.scheme,
@@ -200,6 +211,8 @@ def evaluate_split(
             seed=config.seed,
         ),
     }
+    if collector is not None:
+        metrics = with_space(metrics, experiment, path, collector, crew)
     if crew.is_main:
         write_text(scores_path(path), score_lines(scored.pairs))
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -240,6 +253,7 @@ def score_answers(
     *,
     progress: Progress | None = None,
     crew: Crew | None = None,
+    watch: Watch | None = None,
 ) -> Scored:
     """Decode, refine and compare; each process takes every ``crew.size``-th sample.
 
@@ -250,6 +264,7 @@ def score_answers(
         refiner: of the decoded masks.
         progress: told after each sample.
         crew: the processes; None for the current ones.
+        watch: told of each answer that this process scores.
 
     Raises:
         RecipeError: the refiner reads pixels and a picture is missing or damaged.
@@ -262,7 +277,10 @@ def score_answers(
         sample, prediction = samples[position], predictions[position]
         decoded = read_answer(sample, prediction, scheme, refiner)[1]
         tagged = _tagged(sample)
-        mine.extend(score_pairs(position, tagged, decoded))
+        pairs = score_pairs(position, tagged, decoded)
+        mine.extend(pairs)
+        if watch is not None:
+            watch(position, tagged, prediction, decoded, pairs)
         rows.append(answer_row(position, tagged, prediction, decoded))
         if progress is not None:
             progress(min(crew.size, len(samples) - position + crew.rank))

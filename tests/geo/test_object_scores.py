@@ -108,7 +108,7 @@ def test_multipolygons_are_one_object() -> None:
 
 @pytest.mark.parametrize(("iou", "least_area"), [(0.0, 0.0), (1.1, 0.0), (0.5, -1.0)])
 def test_thresholds_outside_their_range_are_refused(iou: float, least_area: float) -> None:
-    with pytest.raises(ValueError, match="not in 0..1"):
+    with pytest.raises(ValueError, match=r"not in 0\.\.1"):
         object_scores([], [], UTM, iou=iou, least_area=least_area)
 
 
