@@ -56,7 +56,8 @@ def levels_of(mask: BoolMask, soft: SoftMask | None) -> Levels:
     if soft is None:
         return np.where(mask, np.uint8(255), np.uint8(0))
     levels = np.clip(soft * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
-    return np.where(mask, np.maximum(levels, INSIDE), np.minimum(levels, INSIDE - 1))
+    inside, outside = np.maximum(levels, INSIDE), np.minimum(levels, INSIDE - 1)
+    return np.where(mask, inside, outside).astype(np.uint8, copy=False)
 
 
 def levels_in(region: Region, box: Box, size: tuple[int, int]) -> tuple[Box, Levels] | None:

@@ -65,7 +65,7 @@ class Piece:
     cut: bool
 
     def mask_in(self, box: Box) -> BoolMask:
-        """bool of ``box``'s size; the box must lie in the piece's own."""
+        """The mask in a box that lies in the piece's own, bool of its size."""
         rows = slice(box.y0 - self.box.y0, box.y1 - self.box.y0)
         columns = slice(box.x0 - self.box.x0, box.x1 - self.box.x0)
         inside: BoolMask = self.levels[rows, columns] >= INSIDE

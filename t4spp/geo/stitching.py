@@ -1,5 +1,4 @@
-"""Windows' answers become one answer about the scene, rows that no window can change any more
-leave at once.
+"""Windows' answers become one answer about the scene; finished rows leave at once.
 
 Masks: at every pixel the occupancy that the windows state is averaged, each window weighed by how
 far the pixel lies from its borders; a pixel is inside from a half. Objects: regions that are one

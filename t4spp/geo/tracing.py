@@ -31,7 +31,7 @@ def trace(numbers: Numbers, top: int) -> Mapping[int, list[Any]]:
     from shapely import Polygon
 
     found: defaultdict[int, list[Any]] = defaultdict(list)
-    for first, last in _stretches(numbers.any(axis=0)):
+    for first, last in _stretches(np.asarray(numbers.any(axis=0))):
         part = np.ascontiguousarray(numbers[:, first:last])
         place = Affine.translation(first, top)
         for outline, number in shapes(part, mask=part > 0, connectivity=4, transform=place):
