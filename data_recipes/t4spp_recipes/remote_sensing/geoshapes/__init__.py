@@ -1,0 +1,1 @@
+"""GeoShapes: generated scenes of roads, fields, buildings and water, as GeoTIFF and GeoPackage."""
