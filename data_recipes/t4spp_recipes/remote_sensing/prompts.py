@@ -384,7 +384,8 @@ def _by_attribute(
         for thing in things
     ]
     asked = []
-    for phrase, classes in phrases.items():
+    for phrase in sorted({text for text in texts if text in phrases}):
+        classes = phrases[phrase]
         matching = [index for index, text in enumerate(texts) if text == phrase]
         named = [index for index in matching if things[index].scored]
         unknown = [
