@@ -89,7 +89,7 @@ def parse_component(text: str, option: str) -> ComponentConfig:
 
 
 def parse_params(pairs: Iterable[str], option: str) -> dict[str, Any]:
-    """``key=value`` each, the value in YAML 1.2.
+    """``key=value`` each, the value in YAML 1.2; ``windows.size=256`` reaches into ``windows``.
 
     Raises:
         ConfigError: a pair has no key or no ``=``, or a key stands twice.
@@ -97,12 +97,17 @@ def parse_params(pairs: Iterable[str], option: str) -> dict[str, Any]:
     params: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        key = key.strip()
-        if not equals or not key:
+        parts = [part.strip() for part in key.split(".")]
+        if not equals or not all(parts):
             raise ConfigError(f"{option} {pair}: expected KEY=VALUE")
-        if key in params:
-            raise ConfigError(f"{option} {pair}: {key!r} is given twice")
-        params[key] = parse_value(value, f"{option} {pair}")
+        inner = params
+        for part in parts[:-1]:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"{option} {pair}: {part!r} has a value already")
+        if parts[-1] in inner:
+            raise ConfigError(f"{option} {pair}: {key.strip()!r} is given twice")
+        inner[parts[-1]] = parse_value(value, f"{option} {pair}")
     return params
 
 

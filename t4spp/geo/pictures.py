@@ -304,9 +304,19 @@ class SceneReader:
     def valid(self, box: Box, out_size: tuple[int, int]) -> BoolMask:
         """bool[h, w]: where a window holds data; as :meth:`read` says it."""
         inner = _inside(box, self.scene.size)
-        if inner == box and not self.scene.has_gaps:
+        if inner is None or self.scene.has_gaps:
+            return self._values(box, out_size)[1]
+        if inner == box:
             return np.ones(out_size, dtype=np.bool_)
-        return self._values(box, out_size)[1]
+        # without gaps in the file, what is padded follows from the box alone
+        resampler = Resampler(0, (box.height, box.width), out_size)
+        resampler.add(
+            inner.y0 - box.y0,
+            inner.x0 - box.x0,
+            np.zeros((0, inner.height, inner.width), dtype=np.uint8),
+            np.ones((inner.height, inner.width), dtype=np.bool_),
+        )
+        return resampler.result()[1]
 
     def close(self) -> None:
         """Close this process's handle of the scene."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from t4spp.errors import GeoError
@@ -98,6 +100,13 @@ class _Axis:
         start = math.floor(index * self.step + 0.5)
         return min(start, max(self.length - self.side, 0)) if self.shifts else start
 
+    def starts(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """:meth:`start` of many."""
+        found: npt.NDArray[np.int64] = np.floor(indices * self.step + 0.5).astype(np.int64)
+        if self.shifts:
+            np.minimum(found, max(self.length - self.side, 0), out=found)
+        return found
+
     def reaching(self, low: int, high: int) -> range:
         """Indices of the windows that hold a pixel of low..high."""
         first = max(math.floor((low - self.side) / self.step) - 1, 0)
@@ -171,6 +180,12 @@ class WindowGrid(Sequence[Window]):
             column=column,
             padded=box.y1 > height or box.x1 > width,
         )
+
+    def boxes(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """int64[N, 4] of (y0, x0, y1, x1): the boxes of windows by their numbers."""
+        rows, columns = np.divmod(numbers, self.columns)
+        y0, x0 = self._rows.starts(rows), self._columns.starts(columns)
+        return np.stack([y0, x0, y0 + self._rows.side, x0 + self._columns.side], axis=1)
 
     def reaching(self, box: Box) -> Iterator[int]:
         """Numbers of the windows that share a pixel with ``box``, ascending."""

@@ -6,29 +6,31 @@ from typing import TYPE_CHECKING
 
 from t4spp.components import Component
 from t4spp.hookspecs import hookimpl
-from t4spp_recipes.remote_sensing.configs import GeoPolygonsConfig
-from t4spp_recipes.remote_sensing.sources import POLYGON_SOURCES
+from t4spp_recipes.remote_sensing.configs import GeoTiffConfig
+from t4spp_recipes.remote_sensing.sources import GEOTIFF_SOURCES
 
 if TYPE_CHECKING:
-    from t4spp_recipes.remote_sensing.geo_polygons import GeoPolygons
+    from t4spp_recipes.remote_sensing.geotiff import GeoTiff
+
+REQUIRES = ("rasterio", "shapely", "pyogrio", "pyproj")
 
 
-def _build_geo_polygons(config: GeoPolygonsConfig) -> GeoPolygons:
-    from t4spp_recipes.remote_sensing.geo_polygons import GeoPolygons
+def _build_geotiff(config: GeoTiffConfig) -> GeoTiff:
+    from t4spp_recipes.remote_sensing.geotiff import GeoTiff
 
-    return GeoPolygons(config)
+    return GeoTiff(config)
 
 
 @hookimpl
 def t4spp_recipes() -> list[Component]:
-    """The recipe ``geo-polygons``."""
+    """The recipe ``geotiff``."""
     return [
         Component(
-            name="geo-polygons",
-            config=GeoPolygonsConfig,
-            build=_build_geo_polygons,
-            summary="GeoTIFF tiles and GeoJSON polygons: buildings of Banepa, or your own",
-            requires=("rasterio", "shapely"),
-            sources=POLYGON_SOURCES,
+            name="geotiff",
+            config=GeoTiffConfig,
+            build=_build_geotiff,
+            summary="GeoTIFF scenes with vectors or class rasters: buildings of Banepa, or yours",
+            requires=REQUIRES,
+            sources=GEOTIFF_SOURCES,
         ),
     ]

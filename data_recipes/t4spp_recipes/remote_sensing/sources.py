@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from t4spp.components import Source
 
-POLYGON_SOURCES = (
+GEOTIFF_SOURCES = (
     Source(
         url="https://github.com/hotosm/fAIr-models",
         licence="pictures CC BY 4.0 (OpenAerialMap); polygons ODbL (OpenStreetMap)",

@@ -1,0 +1,309 @@
+"""What tells a window's truth: polygons of vector layers, or rasters of classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from t4spp.errors import RecipeError
+from t4spp.geo.crs import Geometries
+from t4spp.geo.rasterising import SceneShapes, mask_within, rasterising
+from t4spp.geo.scenes import Scene, stamp_of
+from t4spp.geo.vectors import read_layer
+from t4spp.geo.windows import Window
+from t4spp.schemes.labels import label_fault, sanitise_label
+from t4spp.types import BACKGROUND, BoolMask, Box
+from t4spp_recipes.remote_sensing.configs import WindowsConfig
+
+KEPT_SCENES = 64
+"""Scenes whose polygons stay in memory on the scene's grid, a process."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """Something that a window shows.
+
+    Attributes:
+        feature: its number, by which :meth:`Labels.masks` finds it again.
+        label: its class; None where nobody knows it.
+        box: tight, in pixels of the window's picture.
+        mask: bool[h, w] inside the box.
+    """
+
+    feature: int
+    label: str | None
+    box: Box
+    mask: BoolMask
+
+
+class Labels(ABC):
+    """The truth about scenes; picklable."""
+
+    classes: tuple[str, ...]
+    """Every class, sorted."""
+    single: bool
+    """Whether what is found is one thing each, not a whole class."""
+    lasting: bool
+    """Whether a feature's number means the same thing in every window."""
+
+    @abstractmethod
+    def found(self, scene: Scene, window: Window) -> tuple[list[Found], BoolMask | None]:
+        """What a window shows, in a fixed order, and bool[H, W] of what nobody labelled.
+
+        None where every pixel was labelled.
+        """
+
+    @abstractmethod
+    def properties(self, feature: int) -> Mapping[str, Any]:
+        """What is said of a feature besides its class."""
+
+    @abstractmethod
+    def named(self) -> Sequence[tuple[str | None, Mapping[str, Any]]]:
+        """(class, properties) of everything in the dataset."""
+
+    @abstractmethod
+    def fingerprint(self) -> tuple[object, ...]:
+        """Whatever changes what :meth:`found` says."""
+
+    def masks(
+        self, scene: Scene, window: Window, features: Sequence[int]
+    ) -> tuple[dict[int, BoolMask], BoolMask | None]:
+        """bool[H, W] of some features in a window, and of what nobody labelled."""
+        wanted = set(features)
+        found, unlabelled = self.found(scene, window)
+        return {
+            item.feature: placed(item.box, item.mask, window.out_size)
+            for item in found
+            if item.feature in wanted
+        }, unlabelled
+
+    def count_outside(self, seen: npt.NDArray[np.int64]) -> Counter[str]:
+        """Counters, by reason, of what is in no window; ``seen`` are features that are."""
+        return Counter()
+
+
+def placed(box: Box, mask: BoolMask, size: tuple[int, int]) -> BoolMask:
+    """bool[H, W] of a picture, from a mask inside a box of it."""
+    whole = np.zeros(size, dtype=np.bool_)
+    whole[box.slices] = mask
+    return whole
+
+
+def check_label_names(config: WindowsConfig, classes: Mapping[int, str] | None = None) -> None:
+    """Refuse names that no descriptor can carry.
+
+    Raises:
+        RecipeError: ``label``, ``other`` or a class is such a name.
+    """
+    named = {"label": config.label, "other": config.other}
+    named |= {f"classes[{value}]": name for value, name in (classes or {}).items()}
+    for key, name in named.items():
+        if name is None:
+            continue
+        fault = "that name is the background's" if name == BACKGROUND else label_fault(name)
+        if fault is not None:
+            raise RecipeError(
+                f"{key}={name!r} is no label that a descriptor can carry: {fault}. Rename it."
+            )
+
+
+class VectorLabels(Labels):
+    """Polygons. They are moved onto a scene's grid once, and rasterised a window at a time."""
+
+    single = True
+    lasting = True
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        config: WindowsConfig,
+        counters: Counter[str],
+        layer: str | None = None,
+    ) -> None:
+        """Read and name the polygons of files.
+
+        Args:
+            paths: vector files.
+            config: says how polygons are named.
+            counters: told of what is left out or changed.
+            layer: where the files have several.
+
+        Raises:
+            GeoError: a file is damaged, has no CRS, or one that its coordinates contradict.
+            RecipeError: no polygon is left, or none has a label.
+        """
+        import shapely
+
+        check_label_names(config)
+        self.all_touched = config.all_touched
+        self._groups: list[tuple[Geometries, str, int]] = []  # a file's; number of the first
+        self._labels: list[str | None] = []
+        self._properties: list[Mapping[str, Any]] = []
+        self._paths = tuple(paths)
+        self._rules: dict[str, Any] = {
+            "layer": layer,
+            **{
+                key: getattr(config, key)
+                for key in ("label", "label_property", "rename", "values", "other", "all_touched")
+            },
+        }
+        for path in paths:
+            read = read_layer(path, layer)
+            counters.update(read.counters)
+            self._groups.append((read.geometries, read.crs, len(self._labels)))
+            self._labels += [_label_of(item, config, counters) for item in read.properties]
+            self._properties += read.properties
+        if not self._labels:
+            raise RecipeError(
+                f"{', '.join(map(str, paths))}: no polygon among the features. Left out: "
+                f"{dict(+counters) or 'nothing'}."
+            )
+        self.classes = tuple(sorted({label for label in self._labels if label is not None}))
+        if not self.classes:
+            raise RecipeError(
+                f"none of the {len(self._labels)} polygons has a label: label_property="
+                f"{config.label_property!r}, values={config.values}. Check both, or give 'other' "
+                "a name."
+            )
+        for geometries, _, _ in self._groups:
+            shapely.prepare(geometries)
+        self._on_scenes: OrderedDict[Path, list[tuple[SceneShapes, int]]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what can be made again."""
+        return self.__dict__ | {"_on_scenes": OrderedDict()}
+
+    def __len__(self) -> int:
+        """Number of polygons."""
+        return len(self._labels)
+
+    def properties(self, feature: int) -> Mapping[str, Any]:
+        """The properties of a polygon."""
+        return self._properties[feature]
+
+    def named(self) -> Sequence[tuple[str | None, Mapping[str, Any]]]:
+        """(class, properties) of every polygon."""
+        return list(zip(self._labels, self._properties, strict=True))
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """The files, and how their polygons are named."""
+        files = tuple((str(path), *stamp_of(path)) for path in self._paths)
+        return (*files, sorted(self._rules.items(), key=lambda item: item[0]))
+
+    def count_outside(self, seen: npt.NDArray[np.int64]) -> Counter[str]:
+        """``polygons_outside_scenes``."""
+        return Counter(polygons_outside_scenes=len(self) - len(np.unique(seen)))
+
+    def meets(self, scene: Scene) -> bool:
+        """Whether a polygon lies on a scene."""
+        return any(len(shapes.shapes) for shapes, _ in self._shapes(scene))
+
+    def bounds(self) -> str:
+        """Where the polygons of each file lie, for messages."""
+        import shapely
+
+        return "; ".join(
+            f"{path.name}: x {box[0]:.6g} to {box[2]:.6g}, y {box[1]:.6g} to {box[3]:.6g} ({crs})"
+            for path, (geometries, crs, _) in zip(self._paths, self._groups, strict=True)
+            if (box := shapely.total_bounds(geometries)) is not None and geometries.size
+        )
+
+    def _shapes(self, scene: Scene) -> list[tuple[SceneShapes, int]]:
+        """A scene's polygons on its grid, file by file, with the number of the file's first."""
+        if scene.path in self._on_scenes:
+            self._on_scenes.move_to_end(scene.path)
+            return self._on_scenes[scene.path]
+        made = [(SceneShapes(geometries, crs, scene), n) for geometries, crs, n in self._groups]
+        self._on_scenes[scene.path] = made
+        while len(self._on_scenes) > KEPT_SCENES:
+            self._on_scenes.popitem(last=False)
+        return made
+
+    def found(self, scene: Scene, window: Window) -> tuple[list[Found], BoolMask | None]:
+        """The polygons with a pixel in a window; every pixel is labelled."""
+        return self._found(scene, window, None), None
+
+    def masks(
+        self, scene: Scene, window: Window, features: Sequence[int]
+    ) -> tuple[dict[int, BoolMask], BoolMask | None]:
+        """bool[H, W] of some polygons in a window."""
+        found = self._found(scene, window, frozenset(features))
+        return {item.feature: placed(item.box, item.mask, window.out_size) for item in found}, None
+
+    def _found(self, scene: Scene, window: Window, wanted: frozenset[int] | None) -> list[Found]:
+        found = []
+        height, width = _inside(scene, window)
+        with rasterising():
+            for shapes, first in self._shapes(scene):
+                for row in shapes.reaching(window.box).tolist():
+                    feature = first + int(shapes.indices[row])
+                    if wanted is not None and feature not in wanted:
+                        continue
+                    made = mask_within(
+                        shapes.shapes[row],
+                        window.box,
+                        window.out_size,
+                        all_touched=self.all_touched,
+                    )
+                    cut = None if made is None else _cut(*made, height, width)
+                    if cut is not None:
+                        found.append(
+                            Found(
+                                feature=feature,
+                                label=self._labels[feature],
+                                box=cut[0],
+                                mask=cut[1],
+                            )
+                        )
+        return found
+
+
+def _inside(scene: Scene, window: Window) -> tuple[int, int]:
+    """Rows and columns of a window's picture whose centres lie in the scene."""
+    box = window.box
+    rows = (scene.size[0] - box.y0) * window.out_size[0] / box.height
+    columns = (scene.size[1] - box.x0) * window.out_size[1] / box.width
+    return (
+        min(int(np.floor(rows + 0.5)), window.out_size[0]),
+        min(int(np.floor(columns + 0.5)), window.out_size[1]),
+    )
+
+
+def _cut(box: Box, mask: BoolMask, height: int, width: int) -> tuple[Box, BoolMask] | None:
+    """A mask without what lies beyond the scene, in padding."""
+    if box.y1 <= height and box.x1 <= width:
+        return box, mask
+    kept = mask[: max(height - box.y0, 0), : max(width - box.x0, 0)]
+    tight = Box.of_mask(kept) if kept.size else None
+    if tight is None:
+        return None
+    own = Box(
+        y0=box.y0 + tight.y0, x0=box.x0 + tight.x0, y1=box.y0 + tight.y1, x1=box.x0 + tight.x1
+    )
+    return own, kept[tight.slices].copy()
+
+
+def _label_of(
+    properties: Mapping[str, Any], config: WindowsConfig, counters: Counter[str]
+) -> str | None:
+    if config.label_property is None:
+        return config.label
+    value = properties.get(config.label_property)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = "" if value is None else str(value).strip()
+    label: str | None = config.rename.get(text, text)
+    if label:
+        label, changed = sanitise_label(label)
+        counters["labels_sanitised"] += changed
+    if not label or (config.values is not None and label not in config.values):
+        counters["polygons_without_label"] += 1
+        label = config.other
+    return label
