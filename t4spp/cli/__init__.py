@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "ceiling": "the best score and the cost of schemes on a dataset, without a model",
     "train": "train as a config says",
     "evaluate": "score a run, or its predictions again",
+    "baselines": "score answers without a model beside a run",
     "run": "train, predict, score and report as a config says",
     "predict": "segment pictures with a finished run",
     "report": "write a run's report again",

@@ -88,6 +88,7 @@ def tell_scores(
     path = predictions_path(folder, split)
     trackers.scores(split, metrics)
     trackers.predictions(path)
+    keep_results(trackers, experiment, folder, split)
     if not experiment.config.tracking.trackers:
         return
     samples = experiment.samples(split)
@@ -103,3 +104,29 @@ def tell_scores(
         ]
         overlays.append(overlay_of(sample, decoded))
     trackers.overlays(trackers.step, overlays)
+
+
+def keep_results(trackers: Trackers, experiment: Experiment, folder: Path, split: str) -> None:
+    """Let the trackers keep what an evaluation wrote: config, scores, layers and maps."""
+    from t4spp.evaluation.predictions import predictions_path, scores_path
+    from t4spp.evaluation.run import metrics_path
+    from t4spp.evaluation.spatial_layers import layers_path
+    from t4spp.report.html import write_maps
+    from t4spp.training.folders import CONFIG_NAME
+
+    path = predictions_path(folder, split)
+    name = experiment.config.name
+    layers = layers_path(path)
+    kept = [
+        (f"{name}-config", "config", folder / CONFIG_NAME),
+        (f"{name}-{split}-scores", "scores", metrics_path(experiment, folder, split)),
+        (f"{name}-{split}-pairs", "scores", scores_path(path)),
+        (f"{name}-{split}-layers", "layers", layers),
+    ]
+    for title, kind, file in kept:
+        if file.is_file():
+            trackers.artifact(title, kind, file)
+    if layers.is_file():
+        trackers.artifact(
+            f"{name}-{split}-map", "map", write_maps(layers, path.with_name(f"{split}.map.html"))
+        )

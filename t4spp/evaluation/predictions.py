@@ -82,7 +82,12 @@ def read_meta(path: Path) -> PredictionMeta:
         ) from error
 
 
-def _parse_line(line: str, path: Path, number: int) -> Prediction:
+def parse_prediction(line: str, path: Path, number: int) -> Prediction:
+    """The prediction of one line.
+
+    Raises:
+        RunError: the line is not one; the message names the file and the line's number.
+    """
     try:
         values: dict[str, Any] = json.loads(line)
         values["labels"] = tuple(values["labels"])
@@ -106,7 +111,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     if not path.is_file():
         raise RunError(f"{path} does not exist. Run t4spp evaluate with --generate first.")
     lines = path.read_text(encoding="utf-8").split("\n")
-    return [_parse_line(line, path, number) for number, line in enumerate(lines[:-1], start=1)]
+    return [parse_prediction(line, path, number) for number, line in enumerate(lines[:-1], start=1)]
 
 
 def check_scheme(meta: PredictionMeta, fingerprint: str, path: Path) -> None:
@@ -207,7 +212,7 @@ class PredictionWriter:
         write_text(
             meta_path(self.path), json.dumps(asdict(self._meta), indent=2, sort_keys=True) + "\n"
         )
-        write_text(self.path, "".join(_line(prediction) for prediction in self.done))
+        write_text(self.path, "".join(prediction_line(prediction) for prediction in self.done))
         self._file = self.path.open("a", encoding="utf-8", newline="\n")
         return self
 
@@ -215,7 +220,7 @@ class PredictionWriter:
         """Append one prediction and flush it."""
         if self._file is None:
             raise RuntimeError("PredictionWriter.write outside its with block")
-        self._file.write(_line(prediction))
+        self._file.write(prediction_line(prediction))
         self._file.flush()
         self.done.append(prediction)
 
@@ -231,7 +236,8 @@ class PredictionWriter:
             self._file = None
 
 
-def _line(prediction: Prediction) -> str:
+def prediction_line(prediction: Prediction) -> str:
+    """A prediction as one line of JSON, its newline included."""
     values = asdict(prediction)
     if prediction.refused is None:
         del values["refused"]

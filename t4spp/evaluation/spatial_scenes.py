@@ -202,7 +202,8 @@ def _objects(counts: Iterable[int]) -> Objects:
 
 
 def _region(label: str, levels: npt.NDArray[np.uint8]) -> Region:
-    return Region(label=label, mask=levels >= INSIDE, soft=levels.astype(np.float32) / 255)
+    soft = levels.astype(np.float32) / np.float32(255)
+    return Region(label=label, mask=levels >= INSIDE, soft=soft)
 
 
 def _drawn(shapes: npt.NDArray[np.object_], strip: Strip, counted: BoolMask) -> BoolMask:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from t4spp.decoding.prediction import Prediction
 from t4spp.errors import RunError, T4sppError
 from t4spp.evaluation.pairs import read_answer
 from t4spp.plugins import Catalogue
+from t4spp.report.compared import ComparedAnswer, ComparedCard, ComparedGroup
 from t4spp.report.gallery import (
     Panel,
     colours_of,
@@ -21,6 +21,7 @@ from t4spp.report.gallery import (
     shrink,
 )
 from t4spp.report.html import PER_GROUP, Report, environment, now, software_versions, write_page
+from t4spp.report.places import compared_places
 from t4spp.report.runs import (
     RunView,
     Stage,
@@ -31,40 +32,9 @@ from t4spp.report.runs import (
     open_run,
     open_stage,
 )
+from t4spp.report.study import baseline_table, score_charts, tell_apart
 from t4spp.report.tables import comparison
 from t4spp.types import Sample
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedCard:
-    """One sample under every run; ``panels`` are the picture and the truth."""
-
-    id: str
-    prompt: str
-    panels: tuple[Panel, ...]
-    answers: tuple[ComparedAnswer, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedAnswer:
-    """A run's answer to a sample; ``iou`` is None where the truth is empty."""
-
-    run: str
-    iou: float | None
-    status: str
-    problems: tuple[str, ...]
-    num_tokens: int | None
-    text: str
-    panel: Panel
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedGroup:
-    """A heading with its samples."""
-
-    title: str
-    note: str
-    cards: tuple[ComparedCard, ...]
 
 
 def write_comparison(
@@ -83,14 +53,18 @@ def write_comparison(
         RunError: a folder is no run, or a file in it is damaged.
     """
     views = tuple(open_run(folder, catalogue, split) for folder in run_folders)
+    tell_apart(views)
     notes = [f"{view.label}: {text}" for view in views for text in view.missing]
     obstacle = check_same_samples(views)
     groups: list[ComparedGroup] = []
     if obstacle:
-        notes.append(f"The runs saw different samples ({obstacle}), so none are pictured.")
+        groups = compared_places(views, catalogue, per_group, notes)
+        if not groups:
+            notes.append(f"The runs saw different samples ({obstacle}), so none are pictured.")
     else:
         groups = _compared_groups(views, catalogue, per_group, notes)
     headings, rows = comparison(views, catalogue)
+    baseline_headings, baselines = baseline_table(views)
     page = (
         environment()
         .get_template("compare.html")
@@ -99,9 +73,13 @@ def write_comparison(
             views=views,
             headings=headings,
             rows=rows,
+            charts=score_charts(views),
+            baseline_headings=baseline_headings,
+            baselines=baselines,
             differences=config_differences(views),
             notes=notes,
             groups=groups,
+            groups_title="The same places" if obstacle else "The same samples",
             versions=software_versions(),
             written=now(),
         )

@@ -31,6 +31,8 @@ from t4spp.report.runs import (
     open_run,
     open_stage,
 )
+from t4spp.report.score_map import score_maps
+from t4spp.report.study import baseline_table
 from t4spp.report.tables import (
     answer_summary,
     component_text,
@@ -41,6 +43,7 @@ from t4spp.report.tables import (
     run_json,
     tag_rows,
 )
+from t4spp.report.window_rows import WindowRow, layers_of, read_window_rows
 from t4spp.training.atomic import write_text
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ PER_GROUP = 4
 """Samples a group of the gallery."""
 MAX_MEGABYTES = 12.0
 """What the gallery's pictures may weigh; cards beyond it are left out and counted."""
+MAX_SCENES = 24
+"""Scenes in the table of scores in space; of more, those with the lowest IoU."""
 PACKAGES = ("torch", "torchvision", "transformers", "peft", "accelerate", "torchmetrics", "numpy")
 
 
@@ -125,6 +130,8 @@ def report_on(
     summary = answer_summary(view)
     tables = protocol_tables(view.metrics)
     headline = [row for row in next((rows for _, rows in tables), []) if row.bar is not None]
+    baseline_headings, baselines = baseline_table([view])
+    scenes = sorted(view.metrics.get("space", {}).get("scenes", ()), key=lambda row: row["iou"])
     page = (
         environment()
         .get_template("report.html")
@@ -138,6 +145,12 @@ def report_on(
             tables=tables,
             summary=summary,
             tags=tag_rows(view.metrics),
+            baseline_headings=baseline_headings,
+            baselines=baselines,
+            space_rows=scenes[:MAX_SCENES],
+            space_more=max(0, len(scenes) - MAX_SCENES),
+            space_layers=view.metrics.get("space", {}).get("layers", {}).get("file", ""),
+            maps=score_maps(_window_rows(view)),
             charts=training_charts(view.events.of_kind("train"), view.events.of_kind("eval")),
             groups=groups,
             left_out=left_out,
@@ -148,6 +161,42 @@ def report_on(
     path = output or view.folder / REPORT_NAME
     write_page(path, page)
     return Report(path=path, runs=(view,))
+
+
+def write_maps(layers: Path, output: Path) -> Path:
+    """Write a page of its own with the maps of what windows scored.
+
+    Args:
+        layers: the GeoPackage that an evaluation wrote.
+        output: the page.
+
+    Raises:
+        RunError: the layers are damaged, or the page cannot be written.
+    """
+    page = (
+        environment()
+        .get_template("maps.html")
+        .render(
+            title=f"Scores on the map: {layers.name.removesuffix('.layers.gpkg')}",
+            maps=score_maps(read_window_rows(layers)),
+            layers=layers.name,
+            versions=software_versions(),
+            written=now(),
+        )
+    )
+    write_page(output, page)
+    return output
+
+
+def _window_rows(view: RunView) -> list[WindowRow]:
+    """What each window scored; a fault is noted and costs the map, not the page."""
+    try:
+        return read_window_rows(layers_of(view))
+    except ImportError:
+        view.missing.append('No map: the layers need pip install "t4spp[geo]" to be read.')
+    except RunError as error:
+        view.missing.append(f"No map: {error}")
+    return []
 
 
 def _gallery(

@@ -12,6 +12,7 @@ from t4spp.components import Recipe, Refiner
 from t4spp.config import RunConfig, load_config
 from t4spp.decoding.prediction import Prediction
 from t4spp.errors import RunError, T4sppError
+from t4spp.evaluation.baseline_files import baselines_path, read_baselines
 from t4spp.evaluation.predictions import (
     PredictionMeta,
     check_scheme,
@@ -67,6 +68,8 @@ class RunView:
         scores: one row a (sample, label); empty before an evaluation.
         events: what was logged.
         missing: what the folder lacks, one sentence each with what to do.
+        title: what headings call the run; empty: its name.
+        baselines: ``{baseline: protocols}`` of ``t4spp baselines``; empty without them.
     """
 
     folder: Path
@@ -79,11 +82,13 @@ class RunView:
     scores: Sequence[ScoreRow] = ()
     events: Events = field(default_factory=lambda: Events(events=()))
     missing: list[str] = field(default_factory=list)
+    title: str = ""
+    baselines: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """The run's name, for headings."""
-        return self.config.name
+        return self.title or self.config.name
 
 
 def open_run(folder: Path, catalogue: Catalogue, split: str | None = None) -> RunView:
@@ -135,6 +140,9 @@ def open_run(folder: Path, catalogue: Catalogue, split: str | None = None) -> Ru
         view.missing.append(
             f"No scores yet ({metrics_file.name}). Make them with: t4spp evaluate {folder}"
         )
+    baselines_file = baselines_path(predictions_path(folder, split))
+    if baselines_file.is_file():
+        view.baselines = read_baselines(baselines_file)
     if (folder / EVENTS_NAME).is_file():
         view.events = read_events(folder / EVENTS_NAME)
         if view.events.num_torn:

@@ -19,6 +19,11 @@ METRIC_NAMES: dict[str, str] = {
     "ciou": "cIoU",
     "acc@0.5": "Acc@0.5",
     "n_acc": "N-acc",
+    "iou": "IoU",
+    "f1": "F1",
+    "area_error_abs": "area error, absolute",
+    "pair_iou": "IoU of pairs",
+    "pair_area_error": "area error of pairs",
 }
 """How a page writes a metric's key; others are written as they are."""
 
@@ -27,6 +32,12 @@ METRIC_HELP: dict[str, str] = {
     "ciou": "sum of intersections over sum of unions",
     "acc@0.5": "share of prompts whose mask's box overlaps the true box by more than half",
     "n_acc": "share of no-target prompts whose answer says that nothing is there",
+    "iou": "all scenes' pixels, each counted once",
+    "f1": "of objects, matched one to one",
+    "area_error": "predicted minus true area, over true area",
+    "area_error_abs": "its size in each scene, weighed by true area",
+    "pair_iou": "mean IoU of matched objects",
+    "pair_area_error": "mean size of the area error of matched objects",
 }
 
 

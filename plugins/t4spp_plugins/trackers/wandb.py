@@ -178,6 +178,8 @@ class WandbTracker(Tracker):
                     str(file), name=file.relative_to(root).as_posix(), skip_cache=True
                 )
             self._run.log_artifact(artifact)
+            if path.suffix == ".html":  # pages are shown as well, where wandb shows pictures
+                self._run.log({f"pages/{name}": wandb.Html(str(path))})
 
         self._call(keep)
 
