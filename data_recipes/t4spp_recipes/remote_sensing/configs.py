@@ -94,9 +94,8 @@ class WindowsConfig(BaseModel):
     cache_dir: Path | None = None
     """Where the index of windows is kept. None: ``$T4SPP_CACHE``, or the user's cache folder."""
 
-    @property
-    def view(self) -> SceneView:
-        """How scenes become pictures."""
+    def scene_view(self) -> SceneView:
+        """How scenes become pictures; known without the data."""
         return SceneView(picture=self.picture, windows=self.windows)
 
     @model_validator(mode="after")

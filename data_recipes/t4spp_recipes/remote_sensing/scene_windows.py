@@ -93,7 +93,7 @@ class SceneWindows(Recipe):
 
     def scene_view(self) -> SceneView:
         """How scenes become pictures."""
-        return self.config.view
+        return self.config.scene_view()
 
     def samples(self, split: str) -> Sequence[Sample]:
         """The samples of a split, scene by scene, then row by row.
@@ -121,7 +121,7 @@ class SceneWindows(Recipe):
 
     def verify(self) -> list[str]:
         """Read every pixel of every scene, labelled or not; the labels were read already."""
-        return scene_faults((*self._scenes, *self._unlabelled), self.config.view)
+        return scene_faults((*self._scenes, *self._unlabelled), self.config.scene_view())
 
     @property
     def index(self) -> WindowIndex:
@@ -131,7 +131,7 @@ class SceneWindows(Recipe):
                 self._scenes,
                 self._grids,
                 self._labels,
-                self.config.view,
+                self.config.scene_view(),
                 self.config.cache_dir,
             )
             self._counters.update(self._index.counters)
@@ -139,8 +139,8 @@ class SceneWindows(Recipe):
             if not len(self._index):
                 raise RecipeError(
                     f"{self.name}: none of the {sum(map(len, self._grids))} windows of "
-                    f"{len(self._scenes)} scenes holds data: every pixel is without "
-                    f"(no-data value, alpha, mask or NaN). The first scene is {self._scenes[0].path}."
+                    f"{len(self._scenes)} scenes holds data: every pixel is without (no-data "
+                    f"value, alpha, mask or NaN). The first scene is {self._scenes[0].path}."
                 )
         return self._index
 
