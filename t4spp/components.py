@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
+from t4spp.errors import RecipeError
 from t4spp.types import Decoded, Image, Sample
 
 if TYPE_CHECKING:
@@ -112,6 +113,19 @@ class Recipe(ABC):
             shapely polygons in the scene's CRS; None where the samples' masks are all there is.
         """
         return None
+
+    def write(self, folder: Path) -> Sequence[Path]:
+        """Write the dataset that this recipe generates into an existing folder, as files.
+
+        Returns:
+            The files that are meant to be opened, in order; others may stand beside them.
+
+        Raises:
+            RecipeError: the recipe generates no files, or the folder cannot take them.
+        """
+        raise RecipeError(
+            f"{type(self).__name__} generates no files, so that there is nothing to write."
+        )
 
     def scene_view(self) -> SceneView | None:
         """How scenes become pictures (bands, scaling, windows); None where pictures are no scenes.

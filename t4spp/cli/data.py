@@ -1,7 +1,8 @@
-"""List the dataset recipes, check a dataset on disk, or preview its samples.
+"""List the dataset recipes, check a dataset on disk, preview its samples, or write generated files.
 
 `list` needs nothing; `check` counts a recipe's samples and reads its files; `preview` draws some
-samples into one page or picture, with what a scheme would write.
+samples into one page or picture, with what a scheme would write; `write` puts the files that a
+recipe generates into a folder.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ from t4spp.cli.options import (
     schemes_of,
 )
 from t4spp.cli.progress import with_progress
-from t4spp.errors import ConfigError, RecipeError, RunError
+from t4spp.errors import ConfigError, GeoError, RecipeError, RunError
 from t4spp.plugins import Catalogue
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ MAX_SHOWN = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``list``, ``check`` or ``preview`` and their options."""
     parser.add_argument(
-        "action", choices=("list", "check", "preview"), help="what to do; see above"
+        "action", choices=("list", "check", "preview", "write"), help="what to do; see above"
     )
     add_recipe_arguments(parser, required=False)
     add_scheme_argument(parser)
@@ -51,7 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-pictures", action="store_true", help="preview: masks on plain grey, no pixels needed"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="preview: a .html page or a .png picture"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="preview: a .html page or a .png picture; write: a folder, made if it is not there",
     )
 
 
@@ -69,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = catalogue.build("recipe", chosen.name, chosen.params, "--param")
     if args.action == "check":
         return _check(args, chosen.name, recipe)
+    if args.action == "write":
+        return _write(args, chosen.name, recipe)
     return _preview(args, catalogue, recipe)
 
 
@@ -111,7 +119,7 @@ def _check(args: argparse.Namespace, name: str, recipe: Recipe) -> int:
     for split in splits:
         try:
             counted[split] = _counts(recipe.samples(split), split, args.quick)
-        except RecipeError as error:
+        except (RecipeError, GeoError) as error:
             # Damage that keeps a split from being counted is one problem among the others.
             if not problems or split not in recipe.splits:
                 raise
@@ -164,6 +172,32 @@ def _counts(samples: Sequence[Sample], split: str, quick: bool) -> dict[str, int
         "num_without_target": empty,
         "num_with_ignored_pixels": ignored,
     }
+
+
+def _write(args: argparse.Namespace, name: str, recipe: Recipe) -> int:
+    if args.output is None:
+        raise ConfigError("data write: -o FOLDER is missing; the files go there")
+    is_new = not args.output.exists()
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"data write: {args.output} cannot be made a folder: {error.strerror or error}. Name "
+            "another one."
+        ) from error
+    try:
+        written = recipe.write(args.output)
+    except (RecipeError, GeoError):
+        if is_new:
+            with suppress(OSError):  # not empty: what is complete in it stays
+                args.output.rmdir()
+        raise
+    if args.json:
+        print_json({"recipe": name, "files": [str(path) for path in written]})
+    else:
+        for path in written:
+            print(path)
+    return 0
 
 
 def _preview(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> int:

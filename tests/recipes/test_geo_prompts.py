@@ -220,6 +220,22 @@ def test_several_things_beside_an_anchor_are_named_in_the_plural() -> None:
     assert found["the building right of the water"].targets == (3,)
 
 
+def test_relations_point_only_at_the_classes_asked_for() -> None:
+    things = [
+        thing("water", 50, 70, 20),
+        thing("road", 10, 10),
+        thing("road", 90, 10),
+        thing("building", 20, 20),
+        thing("building", 80, 30),
+    ]
+    config = PromptsConfig(classes="none", relations=16, related=("building",))
+    found = asked(things, config)
+    assert "the buildings left of the water" in found
+    assert all(set(item.targets) <= {3, 4} for item in found.values())
+    with pytest.raises(RecipeError, match=r"no class 'bilding'\. Did you mean 'building'"):
+        vocabulary(things, PromptsConfig(relations=1, related=("bilding",)))
+
+
 def test_candidate_in_doubt_forbids_the_phrase() -> None:
     doubtful = thing("building", 80, 55)  # between the anchor's edge and its centre
     things = [thing("building", 50, 60, 20), thing("building", 50, 20), doubtful]
@@ -313,6 +329,7 @@ def test_chosen_absent_prompts_make_their_share_and_the_lack_is_told() -> None:
         ({"attributes": ["the {class}"]}, "names properties in braces"),
         ({"classes": "none"}, "nothing is asked"),
         ({"words": {"roof": {"a": "b"}}, "attributes": ["{roofs}"]}, "Did you mean 'roofs'"),
+        ({"related": ["building"]}, "relations, which are 0"),
         ({"no_target_share": 1.0}, "less than 1"),
     ],
 )

@@ -53,6 +53,8 @@ class PromptsConfig(BaseModel):
     relations: int = Field(default=0, ge=0, le=16)
     """Prompts a window about size and place ("the largest building", "the building left of the
     largest one"), at most; needs things one by one."""
+    related: tuple[str, ...] | None = None
+    """Classes that ``relations`` point at, for example those of compact things. None: all."""
     no_target_share: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of all prompts that ask for what the window does not show."""
 
@@ -80,6 +82,8 @@ class PromptsConfig(BaseModel):
     def _asks_something(self) -> PromptsConfig:
         if self.classes == "none" and not self.attributes and not self.relations:
             raise ValueError("classes: none needs attributes or relations, or nothing is asked")
+        if self.related is not None and not (self.relations and self.related):
+            raise ValueError("related: it names the classes of relations, which are 0 or none")
         named = {name for template in self.attributes for name in properties_of(template)}
         unused = sorted(set(self.words) - named)
         if unused:
@@ -188,7 +192,8 @@ def vocabulary_of(
     """The classes and phrases that (class, properties) of a whole dataset give.
 
     Raises:
-        RecipeError: a template names a property that nothing with a class has.
+        RecipeError: a template names a property that nothing with a class has, or ``related`` a
+            class that is not there.
     """
     classes: set[str] = set()
     known: set[str] = set()
@@ -207,6 +212,12 @@ def vocabulary_of(
                 found.setdefault(phrase, set()).add(label)
                 if phrase != _filled(template, label, properties, config, raw=True):
                     sanitised.add(phrase)
+    unknown = sorted(set(config.related or ()) - classes)
+    if unknown:
+        raise RecipeError(
+            f"prompts.related: there is no class {unknown[0]!r}.{nearest(unknown[0], classes)} "
+            f"The classes are: {', '.join(sorted(classes))}."
+        )
     for template, found in phrases.items():
         if not found:
             missing = [name for name in properties_of(template) if name not in known]
@@ -259,7 +270,7 @@ def prompts_of(
         asked += _by_attribute(template, phrases, things, config)
     if config.relations:
         plurals = {label: plural_of(label, config) for label in vocabulary.classes}
-        offered = relation_phrases(things, size, plurals)
+        offered = relation_phrases(things, size, plurals, config.related)
         chosen = random.Random(seed_from("relations", seed)).sample(
             offered, min(config.relations, len(offered))
         )

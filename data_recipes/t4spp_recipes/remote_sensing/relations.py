@@ -5,7 +5,7 @@ Up, down, left and right are those of the picture, not compass points: a scene m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +28,10 @@ class RelationPhrase:
 
 
 def relation_phrases(
-    things: Sequence[Thing], size: tuple[int, int], plurals: Mapping[str, str]
+    things: Sequence[Thing],
+    size: tuple[int, int],
+    plurals: Mapping[str, str],
+    related: Collection[str] | None = None,
 ) -> list[RelationPhrase]:
     """Every phrase about size and place whose answer is beyond doubt.
 
@@ -38,10 +41,11 @@ def relation_phrases(
             not ``single`` are left out.
         size: (H, W) of the picture.
         plurals: of each class.
+        related: the classes that phrases point at; others may be what they point from. None: all.
     """
     unknown = [index for index, thing in enumerate(things) if thing.label is None]
     phrases: list[RelationPhrase] = []
-    for label in plurals:
+    for label in plurals if related is None else related:
         own = [index for index, thing in enumerate(things) if thing.label == label]
         rivals = [*own, *unknown]
         if len(own) < 2 or not all(things[index].single for index in rivals):

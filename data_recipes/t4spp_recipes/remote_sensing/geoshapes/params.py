@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from t4spp.geo.windows import WindowView
+from t4spp_recipes.remote_sensing.configs import WindowsConfig
+
 MAX_SCENE_PIXELS = 2**30
 """Pixels of one generated scene, 32,768 x 32,768."""
 
@@ -43,3 +46,15 @@ class GeoScenesConfig(BaseModel):
                 f"{MAX_SCENE_PIXELS}"
             )
         return self
+
+
+class GeoShapesConfig(WindowsConfig):
+    """Parameters of ``geoshapes``: what is generated, and all that recipes of scenes share."""
+
+    scenes: GeoScenesConfig = Field(default_factory=GeoScenesConfig)
+    """The generated scenes."""
+    label_property: str | None = "class"
+    """Column that says what a polygon is: ``class`` (building, field, road, water), or an
+    attribute, as ``roof:material``."""
+    windows: WindowView = Field(default_factory=lambda: WindowView(size=256))
+    """Size, stride and ground resolution."""
