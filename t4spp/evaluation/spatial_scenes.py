@@ -138,19 +138,19 @@ def score_scene(
 
     first = windows[0]
     scene = read_scene(Path(first.scene))
-    known = None if outlines is None else to_pixels(_array(outlines), scene.crs, scene)
+    known = None
+    if outlines is not None:
+        known = _Outlines(to_pixels(_array(outlines), scene.crs, scene))
     answered, truth = _Finished(), _Finished()
     pixels = _Pixels()
-    ground: list[Any] = []
     for mine, theirs in _stitched(windows, scene, answered, truth):
         counted = mine.valid
         true = theirs.masks[0]
         if known is not None:
-            true = _drawn(known, mine, counted)
-            ground.extend(_traced(counted, mine.top))
+            true = known.drawn(mine.top, counted)
         pixels.add(mine.masks[0], true, counted)
     predicted = _on_the_map(answered.outlines, to_map, scene)
-    own = truth.outlines if known is None else _clipped(known, ground)
+    own = truth.outlines if known is None else known.clipped()
     true_objects = _on_the_map(own, to_map, scene)
     height, width = scene.pixel_size
     tokens = [window.num_tokens for window in windows]
@@ -206,39 +206,52 @@ def _region(label: str, levels: npt.NDArray[np.uint8]) -> Region:
     return Region(label=label, mask=levels >= INSIDE, soft=soft)
 
 
-def _drawn(shapes: npt.NDArray[np.object_], strip: Strip, counted: BoolMask) -> BoolMask:
-    """The counted pixels of a strip whose centre lies in one of the shapes."""
-    import shapely
+class _Outlines:
+    """True objects that are known as polygons, drawn strip by strip."""
 
-    from t4spp.geo.rasterising import mask_of
+    def __init__(self, shapes: npt.NDArray[np.object_]) -> None:
+        """Keep shapely polygons in the scene's pixels."""
+        import shapely
 
-    if not counted.any():
-        return np.zeros_like(counted)
-    height, width = counted.shape
-    bottom = strip.top + height
-    bounds = shapely.bounds(shapes)
-    near = shapes[(bounds[:, 1] < bottom) & (bounds[:, 3] > strip.top)]
-    drawn: BoolMask = mask_of(near, Box(y0=strip.top, x0=0, y1=bottom, x1=width)) & counted
-    return drawn
+        self.shapes = shapes
+        self._bounds = shapely.bounds(shapes).reshape(-1, 4)
+        self._seen = np.zeros(len(shapes), dtype=np.bool_)
+        self._ground: list[Any] = []
 
+    def drawn(self, top: int, counted: BoolMask) -> BoolMask:
+        """The counted pixels of a strip whose centre lies in one of the shapes."""
+        from t4spp.geo.rasterising import mask_within, rasterising
+        from t4spp.geo.tracing import trace
 
-def _traced(counted: BoolMask, top: int) -> list[Any]:
-    """The ground that counts in a strip as polygons in the scene's pixels."""
-    from t4spp.geo.tracing import trace
+        drawn = np.zeros_like(counted)
+        if not counted.any():
+            return drawn
+        self._ground.extend(trace(counted.astype(np.int32), top).get(1, ()))
+        height, width = counted.shape
+        strip = Box(y0=top, x0=0, y1=top + height, x1=width)
+        near = (self._bounds[:, 1] < strip.y1) & (self._bounds[:, 3] > strip.y0)
+        with rasterising():
+            for index in np.flatnonzero(near).tolist():
+                found = mask_within(self.shapes[index], strip)
+                if found is not None:
+                    place = found[0].slices
+                    own = found[1] & counted[place]
+                    self._seen[index] |= own.any()
+                    drawn[place] |= own
+        return drawn
 
-    return list(trace(counted.astype(np.int32), top).get(1, ()))
+    def clipped(self) -> list[Any]:
+        """The parts of the shapes on ground that counts, of those that have a pixel there."""
+        import shapely
 
+        from t4spp.geo.tracing import areal
 
-def _clipped(shapes: npt.NDArray[np.object_], ground: Sequence[Any]) -> list[Any]:
-    """The parts of shapes that lie on the ground that counts; those with none are left out."""
-    import shapely
-
-    from t4spp.geo.tracing import areal
-
-    if not len(shapes) or not ground:
-        return []
-    parts = shapely.intersection(shapes, shapely.union_all(_array(ground)))
-    return [kept for part in parts if (kept := areal(part)) is not None]
+        if not self._seen.any():
+            return []
+        parts = shapely.intersection(
+            self.shapes[self._seen], shapely.union_all(_array(self._ground))
+        )
+        return [kept for part in parts if (kept := areal(part)) is not None]
 
 
 def _on_the_map(shapes: Sequence[Any], to_map: Any, scene: Scene) -> list[Any]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from t4spp.errors import RecipeError
 from t4spp.geo.crs import Geometries
-from t4spp.geo.rasterising import SceneShapes, mask_within, rasterising
+from t4spp.geo.rasterising import SceneShapes, mask_within, rasterising, to_map
 from t4spp.geo.scenes import Scene, stamp_of
 from t4spp.geo.vectors import read_layer
 from t4spp.geo.windows import Window
@@ -83,6 +83,10 @@ class Labels(ABC):
             for item in found
             if item.feature in wanted
         }, unlabelled
+
+    def outlines(self, scene: Scene, label: str) -> Sequence[Any] | None:
+        """The polygons of a class on a scene, in its CRS; None where there are only pixels."""
+        return None
 
     def count_outside(self, seen: npt.NDArray[np.int64]) -> Counter[str]:
         """Counters, by reason, of what is in no window; ``seen`` are features that are."""
@@ -196,6 +200,19 @@ class VectorLabels(Labels):
         """The files, and how their polygons are named."""
         files = tuple((str(path), *stamp_of(path)) for path in self._paths)
         return (*files, sorted(self._rules.items(), key=lambda item: item[0]))
+
+    def outlines(self, scene: Scene, label: str) -> Sequence[Any] | None:
+        """The polygons of a class on a scene; None where pixels that they touch belong to them."""
+        if self.all_touched:
+            return None
+        return [
+            outline
+            for shapes, first in self._shapes(scene)
+            for index, outline in zip(
+                shapes.indices.tolist(), to_map(shapes.shapes, scene), strict=True
+            )
+            if self._labels[first + index] == label
+        ]
 
     def count_outside(self, seen: npt.NDArray[np.int64]) -> Counter[str]:
         """``polygons_outside_scenes``."""

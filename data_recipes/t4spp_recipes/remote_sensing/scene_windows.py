@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from t4spp_recipes.remote_sensing.prompts import (
     Thing,
     absent_of,
     choose_absent,
+    class_phrase,
     prompts_of,
     vocabulary_of,
 )
@@ -90,6 +92,18 @@ class SceneWindows(Recipe):
     def scenes(self) -> tuple[Scene, ...]:
         """The labelled scenes."""
         return self._scenes
+
+    def scene_objects(self, scene: str, label: str) -> Sequence[Any] | None:
+        """The polygons of a class that is asked for by ``label``, where the truth is polygons."""
+        prompts = self.config.prompts
+        if prompts.classes == "together":
+            named = {name: name for name in self._vocabulary.classes}
+        else:
+            named = {class_phrase(name, prompts): name for name in self._vocabulary.classes}
+        own = next((each for each in self._scenes if str(each.path) == scene), None)
+        if own is None or label not in named:
+            return None
+        return self._labels.outlines(own, named[label])
 
     def scene_view(self) -> SceneView:
         """How scenes become pictures."""
