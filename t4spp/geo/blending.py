@@ -57,7 +57,8 @@ def levels_of(mask: BoolMask, soft: SoftMask | None) -> Levels:
         return np.where(mask, np.uint8(255), np.uint8(0))
     levels = np.clip(soft * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
     inside, outside = np.maximum(levels, INSIDE), np.minimum(levels, INSIDE - 1)
-    return np.where(mask, inside, outside).astype(np.uint8, copy=False)
+    chosen: Levels = np.where(mask, inside, outside).astype(np.uint8, copy=False)
+    return chosen
 
 
 def levels_in(region: Region, box: Box, size: tuple[int, int]) -> tuple[Box, Levels] | None:

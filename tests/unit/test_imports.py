@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tracking",),
     ("report",),
     ("prediction_files",),
-    ("api", "testing", "bench"),
+    ("api", "testing", "bench", "scene_prediction"),
     ("cli",),
     ("__main__",),
 )
