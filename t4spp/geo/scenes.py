@@ -128,8 +128,14 @@ class Scene:
 
 
 def read_options() -> dict[str, Any]:
-    """GDAL's options while rasters are read: damaged JPEG data are an error, the cache is small."""
-    options: dict[str, Any] = {"GDAL_ERROR_ON_LIBJPEG_WARNING": True}
+    """GDAL's options while rasters are read: damaged data are an error, the cache is small.
+
+    Whole PNG files are read row by row: at once, GDAL reads what a truncated one lacks as zeros.
+    """
+    options: dict[str, Any] = {
+        "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
+        "GDAL_PNG_WHOLE_IMAGE_OPTIM": False,
+    }
     if "GDAL_CACHEMAX" not in os.environ:
         options["GDAL_CACHEMAX"] = CACHE_MB
     return options

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from t4spp.components import Recipe, Source
 from t4spp.geo.view import SceneView
@@ -57,7 +57,11 @@ class GeoShapes(Recipe):
 
     def scene_view(self) -> SceneView:
         """How scenes become pictures."""
-        return self.config.view
+        return self.config.scene_view()
+
+    def scene_objects(self, scene: str, label: str) -> Sequence[Any] | None:
+        """The polygons of a class on a scene; see :class:`SceneWindows`."""
+        return self._read().scene_objects(scene, label)
 
     def scene_paths(self) -> tuple[Path, ...]:
         """The GeoTIFFs in the cache, generated where need be; a GeoPackage beside each.
