@@ -21,6 +21,7 @@ from t4spp_recipes.remote_sensing.prompts import (
     Vocabulary,
     absent_of,
     choose_absent,
+    classes_asked,
     prompts_of,
     vocabulary_of,
 )
@@ -101,6 +102,15 @@ def test_classes_together_ask_every_window_even_an_empty_one() -> None:
     assert found["building|road"].labels == ("building", "road")
     assert found["building|road"].kind == "conditioned"
     assert found["building|road"].targets == ()
+
+
+def test_window_that_nobody_labelled_is_asked_for_every_class() -> None:
+    known = vocabulary([thing(f"class {n}", 1, 1) for n in range(40)], PromptsConfig())
+    found = classes_asked(PromptsConfig(), known)
+    assert len({item.prompt for item in found}) == 40
+    assert all(item.tags == ("kind:class",) and not item.targets for item in found)
+    (joined,) = classes_asked(PromptsConfig(classes="together"), known)
+    assert len(joined.labels) == 40
 
 
 def test_attribute_template_names_the_things_with_the_value() -> None:

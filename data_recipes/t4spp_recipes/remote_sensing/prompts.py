@@ -281,6 +281,15 @@ def prompts_of(
     return tuple(found.values())
 
 
+def classes_asked(config: PromptsConfig, vocabulary: Vocabulary) -> tuple[Asked, ...]:
+    """A prompt for every class, or one for all of them, about a window that nobody labelled."""
+    if config.classes == "together":
+        return (_together((), vocabulary),)
+    return tuple(
+        _one_name(class_phrase(label, config), (), "class") for label in vocabulary.classes
+    )
+
+
 def absent_of(
     things: Sequence[Thing], config: PromptsConfig, vocabulary: Vocabulary, seed: object
 ) -> tuple[Asked, ...]:
@@ -395,7 +404,7 @@ def _by_attribute(
         for thing in things
     ]
     asked = []
-    for phrase in sorted({text for text in texts if text in phrases}):
+    for phrase in sorted({text for text in texts if text is not None and text in phrases}):
         classes = phrases[phrase]
         matching = [index for index, text in enumerate(texts) if text == phrase]
         named = [index for index in matching if things[index].scored]

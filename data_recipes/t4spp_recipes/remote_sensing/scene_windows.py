@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from t4spp_recipes.remote_sensing.prompts import (
     absent_of,
     choose_absent,
     class_phrase,
+    classes_asked,
     prompts_of,
     vocabulary_of,
 )
@@ -302,16 +302,7 @@ class SceneWindows(Recipe):
     def _predict(self) -> tuple[LazySamples[Entry], Counter[str]]:
         """Unlabelled scenes: each window asked for every class, nothing scored."""
         grids = [plan_windows(scene, self.config.windows) for scene in self._unlabelled]
-        prompts = self.config.prompts
-        plain = prompts.model_copy(
-            update={"classes": "each" if prompts.classes == "none" else prompts.classes}
-        )
-        if plain.classes == "together":
-            asked: tuple[Asked, ...] = prompts_of((), (1, 1), plain, self._vocabulary, 0)
-        else:
-            asked = absent_of((), plain, self._vocabulary, 0)
-            classes = [item for item in asked if "kind:class" in item.tags]
-            asked = tuple(replace(item, tags=item.tags[:1]) for item in classes)
+        asked = classes_asked(self.config.prompts, self._vocabulary)
         entries = []
         for index, grid in enumerate(grids):
             for number in range(len(grid)):

@@ -103,7 +103,7 @@ def find_tiles(
         if match is None:
             counters["files_not_tiles"] += 1
             continue
-        tile = _tile(path, *(int(match[axis]) for axis in "zxy"), scheme, chosen)
+        tile = _tile(path, int(match["z"]), int(match["x"]), int(match["y"]), scheme, chosen)
         if zooms is not None and tile.z not in zooms:
             counters["tiles_of_other_zooms"] += 1
             continue
