@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,8 +42,11 @@ def to_map(shapes: Geometries, scene: Scene) -> Geometries:
 def rasterising() -> Iterator[None]:
     """Enter GDAL once for many masks: entering takes longer than rasterising a building."""
     from rasterio import Env
+    from rasterio.errors import NotGeoreferencedWarning
 
-    with Env():
+    with Env(), warnings.catch_warnings():
+        # rasterio warns of the identity, which is what the scene's own first pixels have here
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from t4spp.geo.pictures import PictureView
@@ -17,3 +19,6 @@ class SceneView(BaseModel):
     """Bands and their scaling to 0..255."""
     windows: WindowView = Field(default_factory=WindowView)
     """Size, stride and ground resolution of the pictures."""
+    objects: Literal["regions", "parts"] = "regions"
+    """What a scene's objects are: what is written as one region, joined across windows; or, where
+    one region holds all things of a class, each connected part of the mask."""

@@ -24,10 +24,10 @@ from t4spp.report.html import environment, now, software_versions, write_page
 from t4spp.report.overlay import Colour, draw_overlay, label_colours
 from t4spp.types import BoolMask, Image
 
-MISSED: Colour = (213, 94, 0)
-"""True pixels that the mask lacks: vermilion."""
-INVENTED: Colour = (0, 114, 178)
-"""Pixels of the mask that are not true: blue."""
+MISSED: Colour = (235, 20, 80)
+"""True pixels that the mask lacks: crimson, as no label's colour is."""
+INVENTED: Colour = (0, 220, 235)
+"""Pixels of the mask that are not true: cyan, likewise."""
 AGREED: Colour = (240, 240, 240)
 """Pixels that are inside in both."""
 NO_DATA: Colour = (128, 130, 134)
@@ -51,7 +51,7 @@ def write_difference(
 ) -> None:
     """A PNG of where the masks and the truth differ, phrases below each other.
 
-    Grey scene, white where both are inside, vermilion what is missed, blue what is invented.
+    Grey scene, white where both are inside, crimson what is missed, cyan what is invented.
 
     Args:
         path: of the PNG.
@@ -142,6 +142,8 @@ def write_map(
             num_shown=len(outlines),
             num_objects=num_objects,
             has_truth=true is not None,
+            missed=_css(MISSED),
+            invented=_css(INVENTED),
             data=_script_json(data),
             versions=software_versions()[:2],
             written=now(),

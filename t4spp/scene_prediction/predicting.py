@@ -291,8 +291,7 @@ def _labels(experiment: Experiment, phrases: Sequence[Phrase]) -> list[str]:
 
 def _objects_of(experiment: Experiment, view: SceneView) -> Objects:
     """Regions where the run was trained to write one a thing."""
-    described: Objects = getattr(view, "objects", "regions")
-    return described if experiment.scheme.writes_boxes else "parts"
+    return view.objects if experiment.scheme.writes_boxes else "parts"
 
 
 def _record(

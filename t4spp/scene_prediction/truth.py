@@ -27,14 +27,16 @@ class Agreement:
         intersection: pixels that are inside in both.
         union: pixels that are inside in either.
         predicted: pixels of the mask.
-        true: pixels of the truth with data.
-        true_area: square metres of the true polygons inside the scene.
+        true: pixels of the truth where the scene has data.
+        true_anywhere: pixels of the truth in the scene.
+        true_area: square metres of the true polygons inside the scene, overlaps once.
     """
 
     intersection: int = 0
     union: int = 0
     predicted: int = 0
     true: int = 0
+    true_anywhere: int = 0
     true_area: float = 0.0
 
     @property
@@ -104,21 +106,22 @@ class Truth:
         return tuple(found)
 
     def masks(self, strip: Strip, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """The truth of a strip, bool[P, R, W], where the scene has data."""
+        """The truth of a strip, bool[P, R, W]."""
         rows, width = strip.valid.shape
         box = Box(y0=strip.top, x0=0, y1=strip.top + rows, x1=width)
         found: list[BoolMask] = []
         for label in labels:
             shapes = self._shapes[label]
-            mask = mask_of(shapes.shapes[shapes.reaching(box)], box)
-            found.append(mask & strip.valid)
+            found.append(mask_of(shapes.shapes[shapes.reaching(box)], box))
         return np.stack(found)
 
     def compare(self, strip: Strip, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Count how a strip agrees; returns its truth, bool[P, R, W]."""
+        """Count how a strip agrees; returns its truth where there are data, bool[P, R, W]."""
         truth = self.masks(strip, labels)
         for label, mask, true in zip(labels, strip.masks, truth, strict=True):
             found = self.agreements[label]
+            found.true_anywhere += int(np.count_nonzero(true))
+            true &= strip.valid
             found.intersection += int(np.count_nonzero(mask & true))
             found.union += int(np.count_nonzero(mask | true))
             found.predicted += int(np.count_nonzero(mask))
@@ -126,18 +129,21 @@ class Truth:
         return truth
 
     def report(self, areas: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
-        """By label: IoU of the scene, and areas in square metres.
+        """By label: IoU of the scene, and areas in square metres, where it has data.
 
         Args:
             areas: of the written objects, by label.
         """
         report: dict[str, dict[str, float | None]] = {}
         for label, found in self.agreements.items():
-            error = areas[label] / found.true_area - 1 if found.true_area else None
+            # what lies where the scene has no data cannot be found
+            seen = found.true / found.true_anywhere if found.true_anywhere else 0.0
+            true_area = found.true_area * seen
+            error = areas[label] / true_area - 1 if true_area else None
             report[label] = {
                 "iou": found.iou,
                 "area_m2": areas[label],
-                "true_area_m2": found.true_area,
+                "true_area_m2": true_area,
                 "area_error": error,
             }
         return report

@@ -96,7 +96,8 @@ class WindowsConfig(BaseModel):
 
     def scene_view(self) -> SceneView:
         """How scenes become pictures; known without the data."""
-        return SceneView(picture=self.picture, windows=self.windows)
+        objects: Literal["regions", "parts"] = "regions" if self.targets == "instances" else "parts"
+        return SceneView(picture=self.picture, windows=self.windows, objects=objects)
 
     @model_validator(mode="after")
     def _targets_fit(self) -> WindowsConfig:
