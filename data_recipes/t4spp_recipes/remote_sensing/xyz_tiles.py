@@ -50,7 +50,8 @@ class XyzTiles(SceneWindows):
                 f"xyz-tiles: no label overlaps any of the {len(scenes)} tiles. The first, "
                 f"{scenes[0].path}, covers x {left:.6g} to {right:.6g}, y {bottom:.6g} to "
                 f"{top:.6g} in {WEB_MERCATOR}; the labels lie at {labels.bounds()}. Check pattern "
-                "(the order of z, x and y), scheme (tms counts rows from the south), and the labels' CRS."
+                "(the order of z, x and y), scheme (tms counts rows from the south), and the "
+                "labels' CRS."
             )
         counters["tiles_without_polygons"] = without
         super().__init__(
