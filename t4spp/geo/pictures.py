@@ -139,7 +139,9 @@ class _Handles:
             dataset = self.get(scene)
             try:
                 pixels = dataset.read(list(bands), window=window)
-                masks = dataset.read_masks(list(bands), window=window) if scene.has_gaps else None
+                masks = None
+                if scene.has_gaps and scene.alpha not in bands:
+                    masks = dataset.read_masks(list(bands), window=window)
             except (rasterio.errors.RasterioError, OSError):
                 check_unchanged(scene)  # the better reason, if it is one
                 raise
@@ -184,9 +186,14 @@ def read_bands(
         GeoError: the file cannot be read, or has changed since its header was read.
     """
     pixels, masks = _handles.read(scene, bands, box)
-    if masks is None:
+    if not scene.has_gaps:
         return pixels, None
-    valid = (masks > 0).any(axis=0)
+    if masks is not None:
+        valid = (masks > 0).any(axis=0)
+    elif scene.nodata is None:
+        valid = np.ones(pixels.shape[1:], dtype=np.bool_)
+    else:  # what the file calls alpha was asked for as a band: it masks nothing
+        valid = (pixels != scene.nodata).any(axis=0)
     if pixels.dtype.kind == "f":
         valid &= np.isfinite(pixels).all(axis=0)
     return pixels, valid

@@ -135,7 +135,9 @@ def _read(
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what it warns of is checked below
+            # what it warns of is checked and counted below
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
             meta, _, wkb, fields = pyogrio.raw.read(path, layer=name, force_2d=True)
             quoted = name.replace('"', '""')
             kinds = pyogrio.raw.read(
