@@ -87,9 +87,9 @@ def _print(scored: dict[str, Any], own: dict[str, Any] | None) -> None:
             for protocol, metric in rows
         ],
     )
-    thresholds = scored["baselines"]["mean mask"]["thresholds"]
+    thresholds = scored["baselines"]["mean mask, best threshold"]["thresholds"]
     said = ", ".join(f"{label} {value:g}" for label, value in list(thresholds.items())[:8])
-    print(f"\nmean mask: answered where training covers at least this share: {said}")
+    print(f"\nbest threshold of the mean mask, a share of training's masks: {said}")
 
 
 def _text(score: dict[str, float | None]) -> str:

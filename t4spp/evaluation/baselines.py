@@ -53,10 +53,17 @@ class MeanMask:
     num_masks: Mapping[str, int]
 
     def answer(self, sample: Sample, label: str) -> BoolMask:
-        """The mean mask at a sample's size."""
+        """Places covered from the best threshold on, bool[H, W] of a sample's size."""
         key = label if label in self.shares else ""
+        return self._from(key, sample.size, self.thresholds[key])
+
+    def majority(self, sample: Sample, label: str) -> BoolMask:
+        """Places that at least half of the training masks cover, bool[H, W]."""
+        return self._from(label if label in self.shares else "", sample.size, 0.5)
+
+    def _from(self, key: str, size: tuple[int, int], threshold: float) -> BoolMask:
         levels = np.rint(self.shares[key] * 255).astype(np.uint8)
-        mask: BoolMask = resized_levels(levels, sample.size) >= round(self.thresholds[key] * 255)
+        mask: BoolMask = resized_levels(levels, size) >= round(threshold * 255)
         return mask
 
 
@@ -148,7 +155,8 @@ def score_baselines(
     mean = mean_mask(training_samples(experiment.recipe, config.data), learning)
     answers: dict[str, Answer] = {
         "everything": everything,
-        "mean mask": mean.answer,
+        "mean mask": mean.majority,
+        "mean mask, best threshold": mean.answer,
         "nothing": nothing,
     }
     pairs: dict[str, list[PairScore]] = {name: [] for name in answers}
@@ -182,7 +190,7 @@ def score_baselines(
             )
             protocols |= space.protocols(resamples=config.evaluation.bootstrap, seed=config.seed)
         scored[name] = {"protocols": protocols}
-    scored["mean mask"] |= {
+    scored["mean mask, best threshold"] |= {
         "thresholds": {label: value for label, value in mean.thresholds.items() if label},
         "num_masks": dict(mean.num_masks),
     }

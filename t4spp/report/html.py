@@ -34,6 +34,7 @@ from t4spp.report.runs import (
 from t4spp.report.score_map import score_maps
 from t4spp.report.study import baseline_table
 from t4spp.report.tables import (
+    RESAMPLED,
     answer_summary,
     component_text,
     duration,
@@ -143,6 +144,7 @@ def report_on(
             recipe=component_text(catalogue, "recipe", view.config.data.recipe),
             headline=headline[:4],
             tables=tables,
+            resampled=RESAMPLED,
             summary=summary,
             tags=tag_rows(view.metrics),
             baseline_headings=baseline_headings,

@@ -29,6 +29,8 @@ LEAST_COVER = 0.9
 """Share of a place that every run's windows must show."""
 LEAST_OVERLAP = 0.005
 """Share of a place that a window must show to be laid on it."""
+LEAST_NEW = 0.5
+"""A place of which more than this share was shown already is passed over."""
 _RANK = {"ok": 0, "repaired": 1, "invalid": 2}
 
 
@@ -199,17 +201,30 @@ def _median_area(rows: Sequence[WindowRow]) -> float:
 
 
 def _chosen(places: Sequence[Place], per_group: int) -> list[tuple[str, str, list[Place]]]:
-    shown: set[int] = set()
+    shown: list[Place] = []
     chosen = []
     for title, note, key in (
         ("Where the runs differ most", "largest gap in IoU", _gap),
         ("Hardest for all", "lowest mean IoU", lambda place: sum(place.ious)),
         ("Best for all", "highest mean IoU", lambda place: -sum(place.ious)),
     ):
-        own = [place for place in sorted(places, key=key) if id(place) not in shown][:per_group]
-        shown.update(map(id, own))
+        own: list[Place] = []
+        for place in sorted(places, key=key):
+            if len(own) == per_group:
+                break
+            if not any(_same_ground(place, other) for other in shown):
+                own.append(place)
+                shown.append(place)
         chosen.append((title, note, own))
     return chosen
+
+
+def _same_ground(one: Place, other: Place) -> bool:
+    """Whether two places show mostly the same, as windows do that overlap."""
+    if (one.row.scene, one.row.label) != (other.row.scene, other.row.label):
+        return False
+    shared = one.row.outline.intersection(other.row.outline).area
+    return bool(shared > LEAST_NEW * one.row.outline.area)
 
 
 def _gap(place: Place) -> float:

@@ -12,7 +12,7 @@ from t4spp.report.curves import HUGE, log_ticks, tick_text, ticks
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 58, 22, 16, 44
 DOT = 5.0
-LETTER, LINE = 6.6, 14.0
+LETTER, LINE = 7.2, 14.0
 """Width of a letter and height of a line of a point's name, in the chart's units; estimates."""
 LOGARITHMIC_FROM = 5.0
 """x grows by factors where the largest is more than so many times the smallest."""

@@ -71,6 +71,7 @@ def map_of(rows: Sequence[WindowRow], label: str) -> str:
         scales = [min(cell_width / p.width, MAX_HEIGHT / p.height) for p in line]
         for number, (panel, scale) in enumerate(zip(line, scales, strict=True)):
             left = MARGIN + number * (cell_width + GAP)
+            left += (cell_width - panel.width * scale) / 2
             parts.extend(_drawn(panel, left, top, scale))
         top += max(p.height * s for p, s in zip(line, scales, strict=True)) + GAP
     mean = sum(row.iou or 0.0 for row in rows) / len(rows)

@@ -10,7 +10,7 @@ from typing import Any
 from t4spp.report.curves import Chart
 from t4spp.report.runs import RunView
 from t4spp.report.scatter import Level, Point, scatter_chart
-from t4spp.report.tables import METRIC_NAMES, answer_summary
+from t4spp.report.tables import answer_summary, column_headings, number, score_columns
 
 STYLES = tuple(f"line-{letter}" for letter in "abcdef")
 """CSS classes of colours; the seventh scheme takes the first one again."""
@@ -120,9 +120,11 @@ def _levels(views: Sequence[RunView], axis: _Axis) -> tuple[Level, ...]:
             value = protocols.get(axis.protocol, {}).get(axis.metric, {}).get("value")
             if value is not None:
                 found.setdefault(name, set()).add(round(float(value), 2))
-    return tuple(
-        Level(name=name, y=max(values)) for name, values in found.items() if len(values) == 1
-    )
+    joined: dict[float, list[str]] = {}
+    for name, values in found.items():
+        if len(values) == 1 and max(values) > 0:  # a line at 0 would only squeeze the chart
+            joined.setdefault(max(values), []).append(name)
+    return tuple(Level(name=", ".join(names), y=y) for y, names in joined.items())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,24 +138,8 @@ class BaselineRow:
 
 def baseline_table(views: Sequence[RunView]) -> tuple[list[str], list[BaselineRow]]:
     """Headings and rows: every run's own scores, then its baselines'; empty without baselines."""
-    from t4spp.report.tables import number
-
-    columns = list(
-        dict.fromkeys(
-            (protocol, metric)
-            for view in views
-            for protocols in view.baselines.values()
-            for protocol, scores in protocols.items()
-            for metric in scores
-        )
-    )
-    single = len({protocol for protocol, _ in columns}) == 1
-    headings = [
-        METRIC_NAMES.get(metric, metric.replace("_", " "))
-        if single
-        else f"{protocol} {METRIC_NAMES.get(metric, metric.replace('_', ' '))}"
-        for protocol, metric in columns
-    ]
+    columns = score_columns(protocols for view in views for protocols in view.baselines.values())
+    headings = column_headings(columns)
     rows = []
     for view in views:
         if not view.baselines:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from t4spp.config import ComponentConfig
 from t4spp.errors import PluginError
@@ -26,6 +28,17 @@ METRIC_NAMES: dict[str, str] = {
     "pair_area_error": "area error of pairs",
 }
 """How a page writes a metric's key; others are written as they are."""
+
+PROTOCOL_HELP: dict[tuple[str, str], str] = {
+    ("scene", "mean_iou"): "mean over scenes and labels that are there",
+    ("scene", "precision"): "share of the answered pixels that are true",
+    ("scene", "recall"): "share of the true pixels that are answered",
+    ("objects", "precision"): "share of the answered objects that are there",
+    ("objects", "recall"): "share of the objects that are found",
+}
+"""What a metric is in one protocol, where another one has it too."""
+RESAMPLED = {"scene": "scenes", "objects": "scenes"}
+"""What the bootstrap of a protocol draws, where that is not images."""
 
 METRIC_HELP: dict[str, str] = {
     "mean_iou": "mean of the prompts' IoU (gIoU in referring papers)",
@@ -90,7 +103,7 @@ def _finite(value: Any) -> float | None:
     return None
 
 
-def metric(key: str, content: Any) -> Metric:
+def metric(key: str, content: Any, protocol: str = "") -> Metric:
     """One entry of ``metrics.json``: ``{"value", "low", "high"}`` or a bare number."""
     if isinstance(content, Mapping):
         value, low, high = (_finite(content.get(part)) for part in ("value", "low", "high"))
@@ -104,7 +117,7 @@ def metric(key: str, content: Any) -> Metric:
     return Metric(
         key=key,
         name=METRIC_NAMES.get(key, key.replace("_", " ")),
-        help=METRIC_HELP.get(key, ""),
+        help=PROTOCOL_HELP.get((protocol, key), METRIC_HELP.get(key, "")),
         value=number(value),
         interval=interval,
         bar=bar,
@@ -114,7 +127,7 @@ def metric(key: str, content: Any) -> Metric:
 def protocol_tables(metrics: Mapping[str, Any]) -> list[tuple[str, list[Metric]]]:
     """(protocol, its metrics) in the file's order."""
     return [
-        (name, [metric(key, content) for key, content in scores.items()])
+        (name, [metric(key, content, name) for key, content in scores.items()])
         for name, scores in metrics.get("protocols", {}).items()
         if isinstance(scores, Mapping)
     ]
@@ -225,14 +238,28 @@ def component_text(catalogue: Catalogue, kind: str, component: ComponentConfig) 
         fields = catalogue.get(kind, component.name).config.model_fields
     except PluginError:
         fields = {}
-    params = ",".join(
-        f"{key}={_shown(value)}"
-        for key, value in component.params.items()
-        if key not in fields
-        or fields[key].is_required()
-        or _shown(fields[key].get_default(call_default_factory=True)) != _shown(value)
-    )
-    return f"{component.name}:{params}" if params else component.name
+    shown = []
+    for key, value in component.params.items():
+        if key not in fields or fields[key].is_required():
+            shown.append(f"{key}={_shown(value)}")
+            continue
+        default = fields[key].get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            default = default.model_dump(mode="json")
+        if _shown(default) != _shown(value):
+            shown.append(f"{key}={_shown(_changed(value, default))}")
+    return f"{component.name}:{','.join(shown)}" if shown else component.name
+
+
+def _changed(value: Any, default: Any) -> Any:
+    """Of nested mappings, what is not the default."""
+    if not isinstance(value, Mapping) or not isinstance(default, Mapping):
+        return value
+    return {
+        key: _changed(inner, default.get(key))
+        for key, inner in value.items()
+        if key not in default or _shown(inner) != _shown(default[key])
+    }
 
 
 def _shown(value: Any) -> str:
@@ -241,21 +268,45 @@ def _shown(value: Any) -> str:
     return json.dumps(value, default=str, sort_keys=True)
 
 
-def comparison(views: Sequence[RunView], catalogue: Catalogue) -> tuple[list[str], list[RunRow]]:
-    """The metrics' headings, ``protocol key`` shortened where there is one protocol, and rows."""
-    columns = list(
-        dict.fromkeys(
-            (protocol, key)
-            for view in views
-            for protocol, scores in view.metrics.get("protocols", {}).items()
-            for key in scores
-        )
+BRIEF = (
+    ("native", "mean_iou"),
+    ("native", "n_acc"),
+    ("scene", "iou"),
+    ("scene", "area_error"),
+    ("objects", "precision"),
+    ("objects", "recall"),
+    ("objects", "f1"),
+)
+"""The scores of a comparison of runs on scenes; the runs' own pages have all."""
+
+
+def score_columns(protocols: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(protocol, metric) that a comparison shows: all, or where there are scenes the brief ones."""
+    found = dict.fromkeys(
+        (protocol, key)
+        for content in protocols
+        for protocol, scores in content.items()
+        for key in scores
     )
+    if any(protocol == "scene" for protocol, _ in found):
+        return [column for column in found if column in BRIEF]
+    return list(found)
+
+
+def column_headings(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """``protocol metric``, shortened where there is one protocol."""
     single = len({protocol for protocol, _ in columns}) == 1
-    headings = [
-        METRIC_NAMES.get(key, key) if single else f"{protocol} {METRIC_NAMES.get(key, key)}"
-        for protocol, key in columns
+    names = [METRIC_NAMES.get(key, key.replace("_", " ")) for _, key in columns]
+    return [
+        name if single else f"{protocol} {name}"
+        for (protocol, _), name in zip(columns, names, strict=True)
     ]
+
+
+def comparison(views: Sequence[RunView], catalogue: Catalogue) -> tuple[list[str], list[RunRow]]:
+    """The metrics' headings and a row a run."""
+    columns = score_columns(view.metrics.get("protocols", {}) for view in views)
+    headings = column_headings(columns)
     rows = []
     for view in views:
         protocols = view.metrics.get("protocols", {})
