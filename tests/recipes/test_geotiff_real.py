@@ -1,4 +1,4 @@
-"""``geo-polygons`` on real tiles and polygons, against figures that others computed."""
+"""``geotiff`` on real tiles and polygons, against figures that others computed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from t4spp.plugins import Catalogue, load_catalogue
 
-pytest.importorskip("rasterio", reason="geo-polygons needs the extra 'geo'")
+pytest.importorskip("rasterio", reason="geotiff needs the extra 'geo'")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def banepa(shared_data: Path) -> Path:
 @pytest.fixture(scope="module")
 def whole_tiles(plugins: Catalogue, banepa: Path):
     """The recipe on whole tiles; its footprints are kept for all tests that use it."""
-    return build(plugins, preset="banepa", root=banepa)
+    return build(plugins, preset="banepa", root=banepa, targets="semantic")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def spacenet(shared_data: Path) -> Path:
 
 
 def build(plugins: Catalogue, **params):
-    return plugins.build("recipe", "geo-polygons", params)
+    return plugins.build("recipe", "geotiff", params)
 
 
 def test_banepa_has_the_published_coverage(whole_tiles):
@@ -56,8 +56,8 @@ def test_banepa_has_the_published_coverage(whole_tiles):
     assert round(min(shares), 1) == 20.6
     assert round(max(shares), 1) == 68.3
     assert round(float(np.mean(shares)), 1) == 45.3
-    assert len(recipe._rasteriser.polygons) == 1466
-    assert recipe.counters().get("polygons_outside_tiles", 0) == 0
+    assert len(np.unique(recipe.index.feature)) == 1466
+    assert recipe.counters() == {}
 
 
 def test_banepa_masks_are_those_of_one_rasterisation_of_the_file(whole_tiles, banepa):
@@ -80,8 +80,9 @@ def test_spacenet_mask_equals_the_published_one(plugins, spacenet):
 
     recipe = build(
         plugins,
-        images=spacenet / "sample_geotiff.tif",
+        scenes=spacenet / "sample_geotiff.tif",
         labels=spacenet / "geotiff_labels.geojson",
+        targets="semantic",
     )
     (sample,) = recipe.samples("all")
     assert sample.geo.crs == "EPSG:32616"
@@ -94,9 +95,9 @@ def test_sixteen_bit_grey_tile_is_stretched_between_its_percentiles(plugins, spa
 
     recipe = build(
         plugins,
-        images=spacenet / "sample_geotiff.tif",
+        scenes=spacenet / "sample_geotiff.tif",
         labels=spacenet / "geotiff_labels.geojson",
-        window=300,
+        windows={"size": 300},
     )
     with rasterio.open(spacenet / "sample_geotiff.tif") as tile:
         raw = tile.read(1)
@@ -116,7 +117,7 @@ def test_banepa_split_shares_no_ground(plugins, banepa):
     from shapely.geometry import Polygon
     from shapely.ops import unary_union
 
-    recipe = build(plugins, preset="banepa", root=banepa, window=256)
+    recipe = build(plugins, preset="banepa", root=banepa, windows={"size": 256})
     train, val = (recipe.samples(split) for split in ("train", "val"))
     assert (len(train), len(val)) == (160, 32)
     assert {sample.id.split("-")[1] for sample in val} == {"386695"}
@@ -127,12 +128,13 @@ def test_banepa_split_shares_no_ground(plugins, banepa):
     pixel = val[0].geo.transform[0] * -val[0].geo.transform[4]
     assert ground(train).intersection(ground(val)).area < pixel
     assert ground(train).distance(ground(val)) < 1e-9
-    wide = build(plugins, preset="banepa", root=banepa, window=256, gap=40)
+    split = {"by": "side", "val_share": 0.2, "gap_m": 5.2}
+    wide = build(plugins, preset="banepa", root=banepa, windows={"size": 256}, split=split)
     kept = wide.samples("train")
     assert len(kept) == 160 - 16
     assert wide.counters()["windows_in_gap"] == 16
-    assert wide.counters().get("polygons_in_train_and_val", 0) == 0
-    assert ground(kept).distance(ground(val)) > 40 * val[0].geo.transform[0]
+    assert "targets_in_train_and_held_out" not in wide.counters()
+    assert ground(kept).distance(ground(val)) > 39 * val[0].geo.transform[0]
 
 
 def corners(sample):
@@ -150,7 +152,7 @@ def test_banepa_predict_tiles_have_pictures_and_no_truth(whole_tiles):
     for sample in samples:
         assert sample.targets == ()
         assert sample.ignore.all()
-        assert sample.tags == ("unknown-truth",)
+        assert sample.tags == ("kind:class", "unknown-truth")
     assert samples[0].image.shape == (512, 512, 3)
 
 
