@@ -10,9 +10,10 @@ import errno
 import importlib
 import logging
 import os
+import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import t4spp
@@ -96,12 +97,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAULT
 
 
+_KEY_OPTION = re.compile(r"--([A-Za-z_]\w*(?:\.\w+)+)=", re.ASCII)
+"""``--key.key=VALUE``, as sweeps write a config's values; short for ``--set key.key=VALUE``."""
+
+
 class _Parser(argparse.ArgumentParser):
-    """Names a misspelt option before it misses another one."""
+    """Takes ``--key.key=VALUE``, and names a misspelt option before it misses another one."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, after a look at the options' names."""
         options = set(self._option_string_actions)
+        if "--set" in options and args is not None:
+            args = list(_with_set(args))
         for argument in [] if self._subparsers else (args or ()):
             if argument == "--":
                 break
@@ -109,6 +116,19 @@ class _Parser(argparse.ArgumentParser):
             if name.startswith("--") and " " not in name and name not in options:
                 self.error(f"unrecognized arguments: {name}.{nearest(name, options)}")
         return super().parse_known_args(args, namespace)
+
+
+def _with_set(arguments: Sequence[str]) -> Iterator[str]:
+    """``--key.key=VALUE`` as ``--set key.key=VALUE``; what follows ``--`` stays."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            yield argument
+            yield from rest
+        elif _KEY_OPTION.match(argument):
+            yield from ("--set", argument[2:])
+        else:
+            yield argument
 
 
 class _Kinds(argparse._SubParsersAction):  # type: ignore[type-arg]

@@ -28,7 +28,8 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY.KEY=VALUE",
-        help="change one value of the config, for example scheme.name=next-brick; may be repeated",
+        help="change one value of the config, for example scheme.name=next-brick; may be repeated; "
+        "--KEY.KEY=VALUE is short for it",
     )
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from t4spp.cli import build_parser
 from t4spp.cli.options import parse_component, parse_params, parse_value
 from t4spp.errors import ConfigError
 
@@ -44,3 +45,18 @@ def test_params_are_yaml_values() -> None:
 )
 def test_value_follows_yaml_1_2(text: str, value: object) -> None:
     assert parse_value(text, "--param") == value
+
+
+def test_dotted_option_sets_a_value_of_the_config_as_sweeps_write_it() -> None:
+    args = build_parser("run").parse_args(
+        ["c.yaml", "--scheme.name=next-brick", "--set", "seed=3", "--a.b_c.0.d=[1, 2]"]
+    )
+    assert args.set == ["scheme.name=next-brick", "seed=3", "a.b_c.0.d=[1, 2]"]
+
+
+def test_dotted_option_is_unknown_where_no_config_is_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        build_parser("report").parse_args(["runs/x", "--scheme.name=next-brick"])
+    assert "unrecognized arguments: --scheme.name" in capsys.readouterr().err

@@ -12,7 +12,8 @@ from t4spp.yaml12 import read_yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = PROJECT / "configs"
-RUNS = sorted([*(CONFIGS / "experiments").rglob("*.yaml"), *(CONFIGS / "sweeps").rglob("*.yaml")])
+RUNS = sorted((CONFIGS / "experiments").rglob("*.yaml"))
+SWEEPS = sorted((CONFIGS / "sweeps").rglob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_shipped_config_is_read_back_equal(
     assert load_config(again, (), catalogue) == config
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*RUNS, *SWEEPS], ids=lambda path: path.stem)
 def test_shipped_config_says_how_to_launch_it(path: Path) -> None:
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any(str(path.relative_to(PROJECT)) in line for line in header)
