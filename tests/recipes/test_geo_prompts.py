@@ -284,6 +284,19 @@ def test_relations_are_bounded_and_seeded() -> None:
     assert drawn[3] == tuple(item.prompt for item in prompts_of(things, SIZE, config, known, 3))
 
 
+def test_kinds_of_relations_take_turns() -> None:
+    things = [thing("building", 50, 50, 20), thing("building", 20, 20), thing("building", 80, 80)]
+    config = PromptsConfig(classes="none", relations=3)
+    known = vocabulary(things, config)
+    for seed in range(10):
+        found = prompts_of(things, SIZE, config, known, seed)
+        assert {item.tags for item in found} == {
+            ("kind:size",),
+            ("kind:position",),
+            ("kind:relation",),
+        }
+
+
 def test_absent_classes_and_values_are_offered() -> None:
     tin = thing("building", 20, 20, roof_material="tin")
     more = [

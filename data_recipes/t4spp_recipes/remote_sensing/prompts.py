@@ -20,7 +20,7 @@ from t4spp.errors import RecipeError, nearest
 from t4spp.schemes.labels import sanitise_label
 from t4spp.seeds import seed_from
 from t4spp.types import BoolMask, Box, PromptKind
-from t4spp_recipes.remote_sensing.relations import relation_phrases
+from t4spp_recipes.remote_sensing.relations import RelationPhrase, relation_phrases
 from t4spp_recipes.splits import absent_pairs
 
 MAX_ABSENT = 16
@@ -52,7 +52,7 @@ class PromptsConfig(BaseModel):
     """Class -> its plural, where the rules of English do not give it."""
     relations: int = Field(default=0, ge=0, le=16)
     """Prompts a window about size and place ("the largest building", "the building left of the
-    largest one"), at most; needs things one by one."""
+    largest one"), at most; kinds take turns. Needs things one by one."""
     related: tuple[str, ...] | None = None
     """Classes that ``relations`` point at, for example those of compact things. None: all."""
     no_target_share: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -271,9 +271,7 @@ def prompts_of(
     if config.relations:
         plurals = {label: plural_of(label, config) for label in vocabulary.classes}
         offered = relation_phrases(things, size, plurals, config.related)
-        chosen = random.Random(seed_from("relations", seed)).sample(
-            offered, min(config.relations, len(offered))
-        )
+        chosen = _by_turns(offered, config.relations, seed)
         asked += [_one_name(sanitise_label(p.text)[0], p.things, p.kind) for p in chosen]
     found: dict[str, Asked] = {}
     for item in asked:
@@ -385,6 +383,21 @@ def _one_name(text: str, named: Sequence[int], kind: str, unknown: Sequence[int]
         ignored=tuple(unknown),
         tags=(f"kind:{kind}",),
     )
+
+
+def _by_turns(offered: Sequence[RelationPhrase], num: int, seed: object) -> list[RelationPhrase]:
+    """At most ``num`` phrases; kinds take turns, since some are offered far more often."""
+    rng = random.Random(seed_from("relations", seed))
+    pools: dict[str, list[RelationPhrase]] = {}
+    for phrase in rng.sample(offered, len(offered)):
+        pools.setdefault(phrase.kind, []).append(phrase)
+    chosen: list[RelationPhrase] = []
+    while pools and len(chosen) < num:
+        for kind in list(pools):
+            chosen.append(pools[kind].pop())
+            if not pools[kind]:
+                del pools[kind]
+    return chosen[:num]
 
 
 def _with_unscored(asked: Asked, things: Sequence[Thing]) -> Asked:
