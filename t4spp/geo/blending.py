@@ -70,13 +70,13 @@ def levels_in(region: Region, box: Box, size: tuple[int, int]) -> tuple[Box, Lev
         size: (H, W) of the scene.
 
     Returns:
-        A box in the scene and the levels in it; None where the region is empty there.
+        A box in the scene that holds all of its levels above 0, and the levels in it; None where
+        the region is empty.
     """
-    something = region.mask if region.soft is None else region.mask | (region.soft > 0)
-    if something.shape == (box.height, box.width):
-        span = Box.of_mask(something)
-        if span is None:
-            return None
+    span = _support(region)
+    if span is None:
+        return None
+    if region.mask.shape == (box.height, box.width):
         soft = None if region.soft is None else region.soft[span.slices]
         levels = levels_of(region.mask[span.slices], soft)
         span = _moved(span, box)
@@ -86,9 +86,25 @@ def levels_in(region: Region, box: Box, size: tuple[int, int]) -> tuple[Box, Lev
     inner = clipped(span, size)
     if inner.height <= 0 or inner.width <= 0:
         return None
-    levels = levels[_moved(inner, span, back=True).slices]
-    tight = Box.of_mask(levels > 0)
-    return None if tight is None else (_moved(tight, inner), levels[tight.slices])
+    if inner != span:
+        levels = levels[_moved(inner, span, back=True).slices]
+    return inner, levels
+
+
+def _support(region: Region) -> Box | None:
+    """Where a region's levels are above 0; of one with a box, no further than box and mask."""
+    span = Box.of_mask(region.mask)
+    if region.soft is None:
+        return span
+    written = Box.of_mask(region.soft > 0) if region.box is None else region.box
+    if span is None or written is None:
+        return span or written
+    return Box(
+        y0=min(span.y0, written.y0),
+        x0=min(span.x0, written.x0),
+        y1=max(span.y1, written.y1),
+        x1=max(span.x1, written.x1),
+    )
 
 
 def _moved(box: Box, origin: Box, *, back: bool = False) -> Box:

@@ -198,8 +198,8 @@ def same_things(new: View, old: View) -> Iterator[tuple[Piece, Piece]]:
     if shared is None:
         yield from _touching(new, old)
         return
-    mine = [piece for piece in new.pieces if common(piece.tight, shared) is not None]
-    theirs = [piece for piece in old.pieces if common(piece.tight, shared) is not None]
+    mine = [piece for piece in new.pieces if _overlap(piece.tight, shared)]
+    theirs = [piece for piece in old.pieces if _overlap(piece.tight, shared)]
     if mine and theirs:
         yield from _agreeing(mine, theirs, shared)
 
@@ -209,6 +209,11 @@ def common(one: Box, other: Box) -> Box | None:
     y0, y1 = max(one.y0, other.y0), min(one.y1, other.y1)
     x0, x1 = max(one.x0, other.x0), min(one.x1, other.x1)
     return Box(y0=y0, x0=x0, y1=y1, x1=x1) if y0 < y1 and x0 < x1 else None
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    """Whether boxes have a pixel in common."""
+    return one.y0 < other.y1 and other.y0 < one.y1 and one.x0 < other.x1 and other.x0 < one.x1
 
 
 def _meet(one: Box, other: Box) -> bool:
@@ -222,10 +227,10 @@ def _agreeing(
     mine: Sequence[Piece], theirs: Sequence[Piece], shared: Box
 ) -> Iterator[tuple[Piece, Piece]]:
     overlaps: list[tuple[float, int, Piece, Piece]] = []
-    areas = {piece.number: piece.area_in(shared) for piece in (*mine, *theirs)}
+    areas: dict[int, int] = {}
     for a in mine:
         for b in theirs:
-            if a.label != b.label:
+            if a.label != b.label or not _overlap(a.tight, b.tight):
                 continue
             both = common(a.tight, b.tight)
             both = None if both is None else common(both, shared)
@@ -233,6 +238,9 @@ def _agreeing(
                 continue
             inside = int(np.count_nonzero(a.mask_in(both) & b.mask_in(both)))
             if inside:
+                for piece in (a, b):
+                    if piece.number not in areas:
+                        areas[piece.number] = piece.area_in(shared)
                 union = areas[a.number] + areas[b.number] - inside
                 overlaps.append((inside / union, inside, a, b))
     taken: set[int] = set()

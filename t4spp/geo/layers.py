@@ -134,9 +134,7 @@ class ObjectLayers:
             GeoError: a layer cannot be written.
             OSError: likewise.
         """
-        outlines = np.array(
-            [simplified(found.outline, self._simplify) for found in objects], dtype=object
-        )
+        outlines = simplified([found.outline for found in objects], self._simplify)
         areas = area_m2(self._on_map(outlines), self.scene.crs)
         kept = []
         for found, outline, area in zip(objects, outlines, areas, strict=True):
@@ -209,11 +207,11 @@ class ObjectLayers:
             np.array([row[name] for row in rows], dtype=kind)
             for name, kind in zip(FIELDS, kinds, strict=True)
         ]
-        whole = [g if g.geom_type == "MultiPolygon" else shapely.MultiPolygon([g]) for g in moved]
+        whole = [g if g.geom_type == "MultiPolygon" else shapely.multipolygons([g]) for g in moved]
         try:
             pyogrio.raw.write(
                 self.package,
-                geometry=np.array([shapely.to_wkb(g) for g in whole], dtype=object),
+                geometry=shapely.to_wkb(np.array(whole, dtype=object)),
                 field_data=columns,
                 fields=list(FIELDS),
                 layer=LAYER,
@@ -231,27 +229,18 @@ class ObjectLayers:
         import shapely
 
         assert self._stream is not None
+        if not features:
+            return
         degrees = reproject(moved, self.scene.crs, LONGITUDE_LATITUDE)
-        for feature, outline in zip(features, degrees, strict=True):
-            rounded = areal(shapely.set_precision(outline, DEGREES))
-            rounded = outline if rounded is None else rounded  # smaller than a centimetre
-            text = json.dumps(
-                {
-                    "type": "Feature",
-                    "id": feature.number,
-                    "properties": feature.properties,
-                    "geometry": shapely.geometry.mapping(_anticlockwise(rounded)),
-                },
-                ensure_ascii=False,
+        rounded = shapely.set_precision(degrees, DEGREES)
+        for index in np.flatnonzero(shapely.is_empty(rounded)):  # smaller than a centimetre
+            rounded[index] = degrees[index]
+        outlines = shapely.to_geojson(shapely.orient_polygons(rounded))
+        for feature, outline in zip(features, outlines, strict=True):
+            properties = json.dumps(feature.properties, ensure_ascii=False)
+            self._stream.write(
+                ("\n" if self._first else ",\n")
+                + f'{{"type": "Feature", "id": {feature.number}, "properties": {properties}, '
+                + f'"geometry": {outline}}}'
             )
-            self._stream.write(("\n" if self._first else ",\n") + text)
             self._first = False
-
-
-def _anticlockwise(geometry: Any) -> Any:
-    from shapely.geometry import MultiPolygon
-    from shapely.geometry.polygon import orient
-
-    if geometry.geom_type == "Polygon":
-        return orient(geometry, 1.0)
-    return MultiPolygon([orient(part, 1.0) for part in geometry.geoms])

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from t4spp.geo.rasterising import rasterising
+
 Numbers = npt.NDArray[np.int32]
 """int32[H, W]: 0 nothing, n the n-th thing."""
 
-_BREAK = 16
+_BREAK = 1024
 """Empty columns that part two stretches of a strip which are traced apart."""
 
 
@@ -31,12 +33,13 @@ def trace(numbers: Numbers, top: int) -> Mapping[int, list[Any]]:
     from shapely import Polygon
 
     found: defaultdict[int, list[Any]] = defaultdict(list)
-    for first, last in _stretches(np.asarray(numbers.any(axis=0))):
-        part = np.ascontiguousarray(numbers[:, first:last])
-        place = Affine.translation(first, top)
-        for outline, number in shapes(part, mask=part > 0, connectivity=4, transform=place):
-            rings = outline["coordinates"]
-            found[int(number)].append(Polygon(rings[0], rings[1:]))
+    with rasterising():
+        for first, last in _stretches(np.asarray(numbers.any(axis=0))):
+            part = np.ascontiguousarray(numbers[:, first:last])
+            place = Affine.translation(first, top)
+            for outline, number in shapes(part, mask=part > 0, connectivity=4, transform=place):
+                rings = outline["coordinates"]
+                found[int(number)].append(Polygon(rings[0], rings[1:]))
     return found
 
 
@@ -62,16 +65,21 @@ def areal(geometry: Any) -> Any:
     return None if geometry is None or geometry.is_empty else geometry
 
 
-def simplified(geometry: Any, tolerance: float) -> Any:
-    """With no vertex that the outline can do without, ``tolerance`` pixels off at most.
+def simplified(outlines: Sequence[Any], tolerance: float) -> Any:
+    """Outlines with no vertex that they can do without, ``tolerance`` pixels off at most.
 
-    0 leaves the outline as it is and drops the vertices on straight lines. What would vanish
-    keeps its own outline.
+    0 leaves them as they are and drops the vertices on straight lines. What would vanish keeps
+    its own outline. Returns object[N] of valid geometries.
     """
     import shapely
 
-    simpler = areal(shapely.simplify(geometry, tolerance, preserve_topology=True))
-    return geometry if simpler is None else simpler
+    whole = np.empty(len(outlines), dtype=object)
+    whole[:] = list(outlines)
+    simpler = shapely.simplify(whole, tolerance, preserve_topology=True)
+    for index in np.flatnonzero(~shapely.is_valid(simpler) | shapely.is_empty(simpler)):
+        repaired = areal(simpler[index])
+        simpler[index] = whole[index] if repaired is None else repaired
+    return simpler
 
 
 def _stretches(filled: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
