@@ -215,7 +215,18 @@ def test_building_left_of_the_largest_one() -> None:
     assert beside == {
         "the building left of the largest one": (1,),
         "the building right of the largest one": (2,),
+        "the building nearest to the largest one": (2,),
     }
+
+
+def test_nearest_needs_a_clear_difference_and_a_rival() -> None:
+    anchor = thing("building", 50, 50, 20)
+    near, far, as_near = (thing("building", 50, x) for x in (20, 90, 79))
+    assert "the building nearest to the largest one" in texts([anchor, near, far], "relation")
+    assert "the building nearest to the largest one" not in texts(
+        [anchor, near, as_near], "relation"
+    )
+    assert "the building nearest to the largest one" not in texts([anchor, near], "relation")
 
 
 def test_several_things_beside_an_anchor_are_named_in_the_plural() -> None:

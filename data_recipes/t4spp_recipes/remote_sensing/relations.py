@@ -132,12 +132,12 @@ def _around(
     plurals: Mapping[str, str],
     anchor_name: str,
 ) -> list[RelationPhrase]:
-    """What lies clearly beyond an edge of the anchor; none where one candidate is in doubt.
+    """What is nearest to the anchor; what lies beyond its edges, where no candidate is in doubt.
 
     A centre beyond the anchor's edge is beside it, one beyond the anchor's centre is not; between
     the two, or nearer than the margin, nobody can tell.
     """
-    phrases = []
+    phrases = _nearest(things, candidates, anchor, size, label, anchor_name)
     for words, axis, edge_of, sign in _BESIDE:
         margin = MARGIN * size[axis]
         edge, middle = sign * edge_of(anchor), sign * anchor.centre[axis]
@@ -154,3 +154,27 @@ def _around(
                 )
             )
     return phrases
+
+
+def _nearest(
+    things: Sequence[Thing],
+    candidates: Sequence[int],
+    anchor: Thing,
+    size: tuple[int, int],
+    label: str,
+    anchor_name: str,
+) -> list[RelationPhrase]:
+    """The one of several candidates whose centre is nearest to the anchor's box, by the margin."""
+    box = anchor.box
+
+    def distance(index: int) -> float:
+        y, x = things[index].centre
+        down = max(box.y0 - y, 0.0, y - box.y1)
+        across = max(box.x0 - x, 0.0, x - box.x1)
+        return float((down**2 + across**2) ** 0.5)
+
+    ranked = sorted((distance(index), index) for index in candidates)
+    if len(ranked) < 2 or ranked[1][0] - ranked[0][0] < MARGIN * min(size):
+        return []
+    text = f"the {label} nearest to the {anchor_name}"
+    return [RelationPhrase(text=text, kind="relation", things=(ranked[0][1],))]
