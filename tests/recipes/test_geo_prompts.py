@@ -274,6 +274,13 @@ def test_rival_that_is_not_scored_or_of_unknown_class_forbids_pointing_at_it(riv
     assert not {text for text in found if "left of" in text}
 
 
+def test_sliver_is_not_pointed_at_but_is_a_rival() -> None:
+    sliver = thing("building", 20, 2, 4)
+    found = texts([thing("building", 50, 60, 20), thing("building", 50, 20), sliver], "position")
+    assert "the rightmost building" in found
+    assert "the leftmost building" not in found
+
+
 def test_class_of_a_raster_is_not_counted_as_things() -> None:
     mask = np.zeros(SIZE, dtype=np.bool_)
     mask[10:20, 10:20] = mask[50:80, 50:80] = True

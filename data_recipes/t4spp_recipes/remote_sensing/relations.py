@@ -16,6 +16,8 @@ SIZE_RATIO = 1.5
 """The largest (smallest) thing is named where the next one's area differs by this ratio."""
 MARGIN = 0.03
 """Places closer than this share of the picture's side are not told apart."""
+LEAST_SHARE = 0.002
+"""Things that cover less of the picture, slivers at its edge mostly, are not pointed at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ def relation_phrases(
     """Every phrase about size and place whose answer is beyond doubt.
 
     Args:
-        things: what the window shows. Those that are not scored, and those of unknown class, are
+        things: what the window shows. Those that are not scored, of unknown class or tiny, are
             rivals: a phrase that might mean one of them is not made. Classes with a thing that is
             not ``single`` are left out.
         size: (H, W) of the picture.
@@ -62,11 +64,12 @@ def relation_phrases(
             anchors = [index for index, thing in enumerate(things) if thing.label == name]
             if name != label and len(anchors) == 1 and things[anchors[0]].single:
                 phrases += _around(things, own, things[anchors[0]], size, label, plurals, name)
-    return [phrase for phrase in phrases if all(_known(things[index]) for index in phrase.things)]
+    least = LEAST_SHARE * size[0] * size[1]
 
+    def pointed_at(thing: Thing) -> bool:
+        return thing.scored and thing.label is not None and thing.area >= least
 
-def _known(thing: Thing) -> bool:
-    return thing.scored and thing.label is not None
+    return [p for p in phrases if all(pointed_at(things[index]) for index in p.things)]
 
 
 def _largest(things: Sequence[Thing], indices: Sequence[int]) -> int | None:
