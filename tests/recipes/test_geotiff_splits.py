@@ -75,6 +75,10 @@ def test_scenes_in_one_line_cannot_be_parted_across_it(build, tmp_path):
     write_labels(tmp_path / "labels.geojson", square(0, 0, 9, 9))
     with pytest.raises(RecipeError, match="3 scenes lie in one line from west to east"):
         build(split={"by": "side", "val_share": 0.3}).samples("train")
+    write_scene(tmp_path / "scenes" / "0.tif", column=0.1)
+    with pytest.raises(RecipeError, match="no window of 'train' ends before the strip at the east"):
+        build(split={"by": "side", "val_share": 0.5}).samples("train")
+    write_scene(tmp_path / "scenes" / "0.tif")
     north = build(split={"by": "side", "val_share": 0.3, "side": "north"})
     assert len(north.samples("val")) == 1
 
@@ -118,7 +122,7 @@ def test_too_few_blocks_are_an_error_that_says_what_to_change(build, tmp_path):
     stride=st.sampled_from([16, 23]),
     crs=st.sampled_from([UTM, "EPSG:4326"]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_train_and_held_out_ground_never_meet(
     places, val, test, by, block_m, gap, angle, stride, crs
 ):

@@ -24,6 +24,10 @@ from t4spp_recipes.remote_sensing.configs import WindowsConfig
 
 KEPT_SCENES = 64
 """Scenes whose polygons stay in memory on the scene's grid, a process."""
+KEPT_BYTES = 128 * 2**20
+"""Masks of polygons on the scene's grid that stay in memory, a process."""
+LARGEST = 2**22
+"""Pixels around a polygon: larger ones are rasterised anew in every window."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,10 +183,13 @@ class VectorLabels(Labels):
         for geometries, _, _ in self._groups:
             shapely.prepare(geometries)
         self._on_scenes: OrderedDict[Path, list[tuple[SceneShapes, int]]] = OrderedDict()
+        self._masks: OrderedDict[tuple[Path, int], tuple[Box, BoolMask] | None] = OrderedDict()
+        self._bytes = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what can be made again."""
-        return self.__dict__ | {"_on_scenes": OrderedDict()}
+        remade = {"_on_scenes": OrderedDict(), "_masks": OrderedDict(), "_bytes": 0}
+        return self.__dict__ | remade
 
     def __len__(self) -> int:
         """Number of polygons."""
@@ -263,12 +270,7 @@ class VectorLabels(Labels):
                     feature = first + int(shapes.indices[row])
                     if wanted is not None and feature not in wanted:
                         continue
-                    made = mask_within(
-                        shapes.shapes[row],
-                        window.box,
-                        window.out_size,
-                        all_touched=self.all_touched,
-                    )
+                    made = self._within(scene, shapes.shapes[row], feature, window)
                     cut = None if made is None else _cut(*made, height, width)
                     if cut is not None:
                         found.append(
@@ -280,6 +282,66 @@ class VectorLabels(Labels):
                             )
                         )
         return found
+
+    def _within(
+        self, scene: Scene, shape: Any, feature: int, window: Window
+    ) -> tuple[Box, BoolMask] | None:
+        """A polygon's pixels in a window; cut out of those in the scene where grids are one."""
+        box = window.box
+        left, top, right, bottom = shape.bounds
+        around = Box(
+            y0=max(int(np.floor(top)), 0),
+            x0=max(int(np.floor(left)), 0),
+            y1=min(int(np.ceil(bottom)), scene.size[0]),
+            x1=min(int(np.ceil(right)), scene.size[1]),
+        )
+        resampled = (box.height, box.width) != window.out_size
+        if resampled or around.height * around.width > LARGEST:
+            return mask_within(shape, box, window.out_size, all_touched=self.all_touched)
+        if around.height <= 0 or around.width <= 0:
+            return None
+        key = (scene.path, feature)
+        if key in self._masks:
+            self._masks.move_to_end(key)
+        else:
+            self._keep(key, around, mask_within(shape, around, all_touched=self.all_touched))
+        whole = self._masks[key]
+        return None if whole is None else _part(*whole, box)
+
+    def _keep(self, key: tuple[Path, int], around: Box, made: tuple[Box, BoolMask] | None) -> None:
+        """Remember a polygon's pixels in a scene's grid, and let those unused longest go."""
+        if made is not None:
+            tight, mask = made
+            place = Box(
+                y0=around.y0 + tight.y0,
+                x0=around.x0 + tight.x0,
+                y1=around.y0 + tight.y1,
+                x1=around.x0 + tight.x1,
+            )
+            self._masks[key] = (place, mask)
+            self._bytes += mask.nbytes
+        else:
+            self._masks[key] = None
+        while self._bytes > KEPT_BYTES and len(self._masks) > 1:
+            gone = self._masks.popitem(last=False)[1]
+            self._bytes -= 0 if gone is None else gone[1].nbytes
+
+
+def _part(place: Box, mask: BoolMask, window: Box) -> tuple[Box, BoolMask] | None:
+    """The part of a mask in a window, in the window's pixels, without the empty ones around."""
+    y0, x0 = max(place.y0, window.y0), max(place.x0, window.x0)
+    y1, x1 = min(place.y1, window.y1), min(place.x1, window.x1)
+    if y0 >= y1 or x0 >= x1:
+        return None
+    own = mask[y0 - place.y0 : y1 - place.y0, x0 - place.x0 : x1 - place.x0]
+    tight = Box.of_mask(own)
+    if tight is None:
+        return None
+    y, x = y0 - window.y0, x0 - window.x0
+    return (
+        Box(y0=y + tight.y0, x0=x + tight.x0, y1=y + tight.y1, x1=x + tight.x1),
+        own[tight.slices],
+    )
 
 
 def _inside(scene: Scene, window: Window) -> tuple[int, int]:

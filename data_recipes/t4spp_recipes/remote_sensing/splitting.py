@@ -193,6 +193,12 @@ def _by_side(
             found[row] = "val"
         elif strip.admits(scenes[index], _shown(scenes[index], grids[index][which].box)):
             found[row] = "train"
+    if not (found == "train").any():
+        raise RecipeError(
+            f"split: no window of 'train' ends before the strip at the {config.side}: the scenes "
+            "overlap too far, or gap_m is too wide. Choose another side, by: blocks, or a smaller "
+            "gap_m."
+        )
     return found
 
 
