@@ -6,6 +6,8 @@ border to the middle. Where a border is the scene's own, nothing is cut and noth
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -61,7 +63,7 @@ def levels_of(mask: BoolMask, soft: SoftMask | None) -> Levels:
     return chosen
 
 
-def levels_in(region: Region, box: Box, size: tuple[int, int]) -> tuple[Box, Levels] | None:
+def levels_in(region: Region, box: Box, size: tuple[int, int]) -> Placed | None:
     """A region of a window on the scene's own pixels, as far as it lies in the scene.
 
     Args:
@@ -70,41 +72,62 @@ def levels_in(region: Region, box: Box, size: tuple[int, int]) -> tuple[Box, Lev
         size: (H, W) of the scene.
 
     Returns:
-        A box in the scene that holds all of its levels above 0, and the levels in it; None where
-        the region is empty.
+        None where the mask is empty in the scene.
     """
-    span = _support(region)
-    if span is None:
+    tight = Box.of_mask(region.mask)
+    if tight is None:
         return None
     if region.mask.shape == (box.height, box.width):
+        span = _support(region, tight)
         soft = None if region.soft is None else region.soft[span.slices]
         levels = levels_of(region.mask[span.slices], soft)
-        span = _moved(span, box)
+        span, tight = _moved(span, box), _moved(tight, box)
+        inner, inside = clipped(span, size), clipped(tight, size)
+        if inside == tight:  # nothing of the mask lies beyond the scene
+            return Placed(box=inner, levels=_part(levels, inner, span), tight=tight)
     else:
         levels = resized_levels(levels_of(region.mask, region.soft), (box.height, box.width))
         span = box
-    inner = clipped(span, size)
+        inner = clipped(box, size)
     if inner.height <= 0 or inner.width <= 0:
         return None
-    if inner != span:
-        levels = levels[_moved(inner, span, back=True).slices]
-    return inner, levels
+    levels = _part(levels, inner, span)
+    found = Box.of_mask(levels >= INSIDE)
+    return None if found is None else Placed(box=inner, levels=levels, tight=_moved(found, inner))
 
 
-def _support(region: Region) -> Box | None:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placed:
+    """A region on the scene's pixels.
+
+    Attributes:
+        box: in the scene; holds all levels above 0.
+        levels: uint8 of the box's size.
+        tight: around its mask, in the scene.
+    """
+
+    box: Box
+    levels: Levels
+    tight: Box
+
+
+def _support(region: Region, tight: Box) -> Box:
     """Where a region's levels are above 0; of one with a box, no further than box and mask."""
-    span = Box.of_mask(region.mask)
     if region.soft is None:
-        return span
+        return tight
     written = Box.of_mask(region.soft > 0) if region.box is None else region.box
-    if span is None or written is None:
-        return span or written
+    if written is None:
+        return tight
     return Box(
-        y0=min(span.y0, written.y0),
-        x0=min(span.x0, written.x0),
-        y1=max(span.y1, written.y1),
-        x1=max(span.x1, written.x1),
+        y0=min(tight.y0, written.y0),
+        x0=min(tight.x0, written.x0),
+        y1=max(tight.y1, written.y1),
+        x1=max(tight.x1, written.x1),
     )
+
+
+def _part(levels: Levels, inner: Box, outer: Box) -> Levels:
+    return levels if inner == outer else levels[_moved(inner, outer, back=True).slices]
 
 
 def _moved(box: Box, origin: Box, *, back: bool = False) -> Box:

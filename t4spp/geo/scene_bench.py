@@ -72,18 +72,22 @@ class SceneBench:
         return self.yardstick_seconds / self.seconds
 
 
-def ground(stride: int, num_things: int = 6) -> tuple[BoolMask, ...]:
-    """One stretch of ground, bool[stride, stride] a thing; they do not touch."""
-    across = int(np.ceil(np.sqrt(num_things)))
+def ground(stride: int) -> tuple[BoolMask, ...]:
+    """One stretch of ground, bool[stride, stride] a thing; they do not touch.
+
+    They fill about a quarter of every second cell of 96 pixels: two in 192 x 192 pixels, as dense
+    as the buildings of a suburb at half a metre a pixel.
+    """
+    across = max(stride // 96, 1)
     cell = stride // across
     found = []
-    for number in range(num_things):
+    for number in range(0, across * across, 2 if across > 1 else 1):
         row, column = divmod(number, across)
         mask = np.zeros((stride, stride), dtype=np.bool_)
         y, x = row * cell + _MARGIN, column * cell + _MARGIN
         height, width = cell // 2 + number % 3, cell // 2 + (number * 5) % 7
         mask[y : y + height, x : x + width] = True
-        if number % 2:
+        if len(found) % 2:
             mask[y + height // 2 : y + height, x + width // 2 : x + width] = False  # L-shaped
         found.append(mask)
     return tuple(found)

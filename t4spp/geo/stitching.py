@@ -178,13 +178,7 @@ class Stitcher:
         found = None if label is None else levels_in(region, window, self.size)
         if label is None or found is None:
             return
-        box, levels = found
-        tight = Box.of_mask(levels >= INSIDE)
-        if tight is None:
-            return
-        tight = Box(
-            y0=tight.y0 + box.y0, x0=tight.x0 + box.x0, y1=tight.y1 + box.y0, x1=tight.x1 + box.x0
-        )
+        tight = found.tight
         height, width = self.size
         inside = view.box
         cut = (
@@ -198,8 +192,8 @@ class Stitcher:
             Piece(
                 number=self._num_pieces,
                 label=label,
-                box=box,
-                levels=levels,
+                box=found.box,
+                levels=found.levels,
                 tight=tight,
                 view=view,
                 cut=cut,

@@ -209,6 +209,23 @@ def test_a_picture_of_another_resolution_lands_on_the_scenes_pixels():
     assert np.count_nonzero(sink.mask ^ wanted) <= 4  # the rounded corners
 
 
+def test_what_is_written_beyond_the_scene_is_cut_off_or_left_out():
+    inside, across, beyond = np.zeros((3, 20, 20), dtype=np.bool_)
+    inside[2:6, 2:6] = True
+    across[8:12, 8:18] = True
+    beyond[14:18, 16:19] = True
+    sink = Collected()
+    stitcher = Stitcher((30, 30), ["thing"], sink)
+    regions = []
+    for mask in (inside, across, beyond):
+        soft = np.where(mask, np.float32(0.9), np.float32(0.2))
+        regions.append(Region(label="thing", mask=mask, soft=soft, box=Box.of_mask(mask)))
+    stitcher.add(Placed(Box(y0=15, x0=15, y1=35, x1=35)), regions)
+    stitcher.finish()
+    assert sorted(found.num_pixels for found in sink.found) == [16, 28]
+    assert sink.mask.sum() == 44
+
+
 def test_two_phrases_do_not_mix():
     masks = np.zeros((2, 20, 20), dtype=np.bool_)
     masks[0, 2:12, 2:12] = True
