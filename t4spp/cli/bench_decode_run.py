@@ -37,7 +37,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def run_on_model(args: argparse.Namespace) -> int:
     """Answer in every way, print what each cost."""
     from t4spp.config import load_config
-    from t4spp.decoding.engine import loaded
+    from t4spp.decoding.asking import loaded
     from t4spp.evaluation.decode_bench import WAYS, DecodeBench
     from t4spp.evaluation.experiment import Experiment, open_experiment
 

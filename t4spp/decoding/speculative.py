@@ -15,22 +15,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from t4spp.components import Backbone
-from t4spp.decoding.engine import (
-    GRAMMAR_STUCK,
-    Answer,
-    Asked,
-    EngineBatch,
-    GenerationSettings,
-    Growing,
-    end_ids,
-    generated,
-    loaded,
-    read_answer,
-    run_generate,
-    text_of,
-    text_so_far,
-)
+from t4spp.decoding.answers import GRAMMAR_STUCK, Answer, Growing, read_answer, text_of, text_so_far
+from t4spp.decoding.asking import Asked, EngineBatch, end_ids, loaded, run_generate
+from t4spp.decoding.engine import generated
 from t4spp.decoding.planning import BitMask, Plan, Row
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.schemes.base import Scheme
 
 if TYPE_CHECKING:

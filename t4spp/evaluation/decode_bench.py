@@ -11,20 +11,11 @@ from typing import Any
 from t4spp.components import Backbone
 from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
-from t4spp.decoding.engine import (
-    Answer,
-    Asked,
-    Engine,
-    EngineBatch,
-    GenerationSettings,
-    TokenBounds,
-    constrained_engine,
-    end_ids,
-    loaded,
-    plain_engine,
-    read_answer,
-    run_generate,
-)
+from t4spp.decoding.answers import Answer, read_answer
+from t4spp.decoding.asking import Asked, EngineBatch, end_ids, loaded, run_generate
+from t4spp.decoding.bounds import TokenBounds
+from t4spp.decoding.engine import Engine, constrained_engine, plain_engine
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.decoding.speculative import fast_engine
 from t4spp.errors import ConfigError
 from t4spp.schemes.base import Scheme

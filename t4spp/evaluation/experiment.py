@@ -15,7 +15,7 @@ from t4spp.config import RunConfig, load_config
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.head import head, training_samples
 from t4spp.data.prompting import pool_of
-from t4spp.decoding.engine import GenerationSettings
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import RunError
 from t4spp.evaluation.scores import check_protocols
 from t4spp.plugins import Catalogue

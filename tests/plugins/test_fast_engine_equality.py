@@ -17,12 +17,10 @@ import support_hf_vlm
 import support_nano
 import torch
 
-from t4spp.decoding.engine import (
-    EngineBatch,
-    GenerationSettings,
-    TokenBounds,
-    constrained_engine,
-)
+from t4spp.decoding.asking import EngineBatch
+from t4spp.decoding.bounds import TokenBounds
+from t4spp.decoding.engine import constrained_engine
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.decoding.speculative import fast_engine
 from t4spp.schemes.base import Scheme
 from t4spp.testing import build_scheme

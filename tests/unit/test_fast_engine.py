@@ -11,18 +11,14 @@ import torch
 from support_backbone import TinyParams, TinyText
 
 from t4spp.data.conversation import Conversation
+from t4spp.decoding.answers import Growing
+from t4spp.decoding.asking import EngineBatch
+from t4spp.decoding.bounds import TokenBounds
 from t4spp.decoding.choosing import Chooser, admitted, drawn
-from t4spp.decoding.engine import (
-    EngineBatch,
-    GenerationSettings,
-    Growing,
-    TokenBounds,
-    constrained_engine,
-    engine_of,
-    plain_engine,
-)
+from t4spp.decoding.engine import constrained_engine, engine_of, plain_engine
 from t4spp.decoding.pace import Pace
 from t4spp.decoding.planning import Row
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.decoding.speculative import fast_engine
 from t4spp.errors import BackboneError
 from t4spp.schemes.base import Scheme
