@@ -77,6 +77,8 @@ class Driver:
         self._prepared = self._kwargs.pop("past_key_values", None)
         self._window = _window(self._prepared)
         self._additive = self._reads_additive_masks()
+        if _is_sharded(model):
+            raise CannotDriveError("its weights are sharded: all processes must make equal passes")
         positions = self._kwargs.get("position_ids")
         if positions is None:
             raise CannotDriveError("its generate prepares no position ids")
@@ -259,6 +261,14 @@ def _close(ours: Tensor, theirs: Tensor) -> bool:
     spread = (theirs.amax(dim=-1) - theirs.amin(dim=-1)).float()
     apart = (ours - theirs).abs().amax(dim=-1).float()
     return bool((apart <= spread * (0.08 if rough else 1e-3) + 1e-6).all())
+
+
+def _is_sharded(model: Any) -> bool:
+    """Whether each process holds a part of the weights, so that a pass takes all of them."""
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+    from transformers.integrations.fsdp import is_fsdp_managed_module
+
+    return bool(is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model))
 
 
 def _window(prepared: Any) -> tuple[int, bool] | None:

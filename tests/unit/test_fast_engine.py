@@ -284,6 +284,19 @@ def test_a_model_that_reads_positions_its_own_way_is_found_out(
     assert "do not give what its generate gives" in caplog.text
 
 
+def test_a_model_whose_weights_are_sharded_is_left_to_generate(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Every process must make the same passes there, and answers of few passes differ in them."""
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    backbone.model._is_fsdp_managed_module = True  # as transformers marks what FSDP shards
+    with caplog.at_level(logging.WARNING):
+        found = fast(backbone, batch_of(backbone, scheme), scheme)
+    assert [answer.engine for answer in found] == ["generate"] * 3
+    assert "its weights are sharded" in caplog.text
+
+
 def test_eager_attention_is_driven_too() -> None:
     scheme = scheme_of("next-brick")
     backbone = backbone_of(scheme)
