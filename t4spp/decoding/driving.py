@@ -268,7 +268,8 @@ def _is_sharded(model: Any) -> bool:
     from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
     from transformers.integrations.fsdp import is_fsdp_managed_module
 
-    return bool(is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model))
+    zero3: Any = is_deepspeed_zero3_enabled  # untyped
+    return bool(zero3() or is_fsdp_managed_module(model))
 
 
 def _window(prepared: Any) -> tuple[int, bool] | None:
