@@ -9,6 +9,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from t4spp.decoding.asking import EngineBatch
 from t4spp.decoding.bounds import TokenBounds
 from t4spp.decoding.engine import constrained_engine
 from t4spp.decoding.settings import GenerationSettings
+from t4spp.decoding.sharing import verdict
 from t4spp.decoding.speculative import fast_engine
 from t4spp.schemes.base import Scheme
 from t4spp.testing import build_scheme
@@ -65,18 +67,21 @@ def in_double(backbone: Any) -> Any:
 def batches(
     backbone: Any, scheme: Scheme, talk: Callable[..., Any], number: int, size: int
 ) -> Iterator[EngineBatch]:
-    """``number`` prompts of unequal lengths about unequal pictures, ``size`` together."""
+    """``number`` prompts of unequal lengths, ``size`` together; every two have one picture."""
     bounds = TokenBounds(backbone.tokenizer, scheme, bytewise=True)
     for first in range(0, number, size):
         places = range(first, min(number, first + size))
         yield EngineBatch(
             conversations=[
-                talk(
-                    "Segment the dog." + " Please." * (place % 5),
-                    answer=None,
-                    size=support_hf_vlm.SIZES[place % 2],
-                    seed=place,
-                    name=str(place),
+                replace(
+                    talk(
+                        "Segment the dog." + " Please." * (place % 5),
+                        answer=None,
+                        size=support_hf_vlm.SIZES[place // 2 % 2],
+                        seed=place // 2,
+                        name=str(place),
+                    ),
+                    image_id=f"picture {place // 2}",
                 )
                 for place in places
             ],
@@ -123,6 +128,8 @@ def test_a_family_writes_what_its_generate_writes(
     scheme = scheme_of("image-rrle")
     backbone = in_double(support_hf_vlm.loaded(tiny_vlm(family), scheme.special_tokens))
     check(backbone, scheme, support_hf_vlm.talk, 3, (3,))
+    # A PaliGemma reads its prompt in both directions, so that no beginning stands alone.
+    assert verdict(backbone.model) is (family != "paligemma2")
 
 
 @pytest.mark.parametrize("kinds", [("sliding", "full"), ("sliding", "sliding")], ids="-".join)
