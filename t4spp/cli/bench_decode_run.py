@@ -92,6 +92,7 @@ _HEADINGS = [
     "s decoding",
     "of generate",
     "masks a s",
+    "grammar",
     "well-formed",
     "equal",
 ]
@@ -113,6 +114,7 @@ def _line(cost: Cost, costs: list[Cost]) -> list[str]:
         f"{cost.decode_seconds:.3f}",
         "-" if not base else f"{cost.decode_seconds / base:.2f}",
         f"{cost.masks_per_second:.2f}",
+        "-" if cost.grammar is None else f"{cost.grammar:.1%}",
         f"{cost.well_formed:.0%}",
         "-" if cost.equal is None else f"{cost.equal:.0%}",
     ]

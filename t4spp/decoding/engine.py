@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from t4spp.decoding.constraint import GrammarMask
-
 logger = logging.getLogger(__name__)
 
 Engine = Callable[[Backbone, EngineBatch, Scheme, GenerationSettings], Sequence[Answer | None]]
 """An engine answers one batch, in order; None to a prompt of more than ``max_length`` tokens."""
+
+Processor = Callable[["Tensor", "Tensor"], "Tensor"]
+"""Of logits: ids int64[B, L] and logits float[B, V] to logits."""
 
 
 def engine_of(settings: GenerationSettings) -> Engine:
@@ -66,9 +67,20 @@ def constrained_engine(
 
 
 def generated(
-    backbone: Backbone, asked: Asked, settings: GenerationSettings, scheme: Scheme | None
+    backbone: Backbone,
+    asked: Asked,
+    settings: GenerationSettings,
+    scheme: Scheme | None,
+    around: Callable[[Processor], Processor] | None = None,
 ) -> list[Answer]:
     """Answers by the model's own ``generate``; within the grammar of ``scheme``, if there is one.
+
+    Args:
+        backbone: loaded.
+        asked: the prompts.
+        settings: of the generation.
+        scheme: whose grammar holds; None for none.
+        around: what stands in for the grammar's processor of logits and calls it, to measure it.
 
     Raises:
         SchemeError: the scheme has no grammar, or it does not compile.
@@ -86,7 +98,7 @@ def generated(
         constraint.matcher(scheme, labels, joint, talks=settings.talks) for labels in asked.labels
     ]
     mask = GrammarMask(matchers, constraint)
-    written = _written(backbone, asked, settings, mask)
+    written = _written(backbone, asked, settings, mask if around is None else around(mask))
     for place, reason in mask.stuck.items():
         logger.warning("the answer to %r is cut: %s", asked.conversations[place].id, reason)
         written[place] = replace(written[place], problem=GRAMMAR_STUCK)
@@ -94,7 +106,7 @@ def generated(
 
 
 def _written(
-    backbone: Backbone, asked: Asked, settings: GenerationSettings, mask: GrammarMask | None
+    backbone: Backbone, asked: Asked, settings: GenerationSettings, mask: Processor | None
 ) -> list[Answer]:
     from transformers import LogitsProcessorList
 
