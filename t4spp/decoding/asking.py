@@ -214,3 +214,14 @@ def end_ids(backbone: Backbone) -> list[int]:
             "generation could not stop. Give the tokenizer an eos_token."
         )
     return ends
+
+
+def picture_tokens(backbone: Backbone) -> frozenset[int]:
+    """The ids that stand for parts of pictures, as the model's config names them.
+
+    They belong to prompts: in an answer they would want a picture that is not there.
+    """
+    config = loaded(backbone)[0].config
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    found = (getattr(config, name, None) for name in names)
+    return frozenset(token for token in found if isinstance(token, int))

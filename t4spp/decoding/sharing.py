@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from t4spp.components import Backbone
-from t4spp.decoding.asking import Asked, loaded
+from t4spp.decoding.asking import Asked, picture_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,8 +52,8 @@ class Shared:
         groups = _groups(asked)
         if len(groups) == len(asked.conversations):
             return None
-        image_tokens = _image_tokens(backbone)
-        if not image_tokens and set(asked.inputs.tensors) - _TEXT_TENSORS:
+        pictured = picture_tokens(backbone)
+        if not pictured and set(asked.inputs.tensors) - _TEXT_TENSORS:
             return None
         ids = _unpadded(asked)
         heads = [max(group, key=lambda place: len(ids[place])) for group in groups]
@@ -66,7 +66,7 @@ class Shared:
                 if own != ids[head]:
                     common = min(common, len(own) - 1)
                     rest[place] = own[common:]
-                    if image_tokens & {*rest[place], *ids[head][common:]}:
+                    if pictured & {*rest[place], *ids[head][common:]}:
                         return None
                 rows[place] = row
                 shorter[place] = len(ids[head]) - len(own)
@@ -110,13 +110,6 @@ def _groups(asked: Asked) -> list[list[int]]:
         alone = conversation.examples or not conversation.image_id
         groups.setdefault(place if alone else conversation.image_id, []).append(place)
     return list(groups.values())
-
-
-def _image_tokens(backbone: Backbone) -> set[int]:
-    config = loaded(backbone)[0].config
-    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
-    found = (getattr(config, name, None) for name in names)
-    return {token for token in found if isinstance(token, int)}
 
 
 def _unpadded(asked: Asked) -> list[tuple[int, ...]]:

@@ -16,7 +16,14 @@ from weakref import WeakKeyDictionary
 
 from t4spp.components import Backbone
 from t4spp.decoding.answers import GRAMMAR_STUCK, Answer, Growing, read_answer, text_of, text_so_far
-from t4spp.decoding.asking import Asked, EngineBatch, end_ids, loaded, run_generate
+from t4spp.decoding.asking import (
+    Asked,
+    EngineBatch,
+    end_ids,
+    loaded,
+    picture_tokens,
+    run_generate,
+)
 from t4spp.decoding.engine import generated
 from t4spp.decoding.planning import BitMask, Plan, Row
 from t4spp.decoding.settings import GenerationSettings
@@ -137,7 +144,7 @@ class Writing:
             labels,
             end_id=self._ends[0],
             joint=self._backbone.answer_joint,
-            otherwise=LookupDrafter(prompt),
+            otherwise=LookupDrafter(prompt, never=picture_tokens(self._backbone)),
         )
 
     def answers(self) -> list[Answer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,7 +13,14 @@ from t4spp.components import Backbone
 from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.decoding.answers import Answer, read_answer
-from t4spp.decoding.asking import Asked, EngineBatch, end_ids, loaded, run_generate
+from t4spp.decoding.asking import (
+    Asked,
+    EngineBatch,
+    end_ids,
+    loaded,
+    picture_tokens,
+    run_generate,
+)
 from t4spp.decoding.bounds import TokenBounds
 from t4spp.decoding.engine import (
     Engine,
@@ -64,9 +71,23 @@ def lookup_engine(
     """
     asked = Asked.of(backbone, batch, settings)
     tokenizer, ends = loaded(backbone)[1], end_ids(backbone)
-    found = run_generate(backbone, asked, settings, prompt_lookup_num_tokens=PROMPT_LOOKUP_TOKENS)
+    found = run_generate(
+        backbone,
+        asked,
+        settings,
+        prompt_lookup_num_tokens=PROMPT_LOOKUP_TOKENS,
+        logits_processor=_without(picture_tokens(backbone), loaded(backbone)[0].device),
+    )
     start = asked.inputs.tensors["input_ids"].shape[1]
     return asked.in_order([read_answer(row[start:].tolist(), tokenizer, ends) for row in found])
+
+
+def _without(tokens: Collection[int], device: Any) -> Any:
+    """A processor of logits that refuses tokens, guessed ones too."""
+    from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
+
+    refuse: Any = SuppressTokensLogitsProcessor  # untyped
+    return LogitsProcessorList([refuse(sorted(tokens), device=device)] if tokens else [])
 
 
 class _Stopwatch:
