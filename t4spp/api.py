@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from t4spp.components import Backbone
-from t4spp.decoding.engine import Engine, Watch
+from t4spp.decoding.answers import Watch
+from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate
 from t4spp.decoding.prediction import UNWRITABLE_LABEL
 from t4spp.decoding.processes import Crew

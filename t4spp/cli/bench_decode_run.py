@@ -37,7 +37,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def run_on_model(args: argparse.Namespace) -> int:
     """Answer in every way, print what each cost."""
     from t4spp.config import load_config
-    from t4spp.decoding.engine import loaded
+    from t4spp.decoding.asking import loaded
     from t4spp.evaluation.decode_bench import WAYS, DecodeBench
     from t4spp.evaluation.experiment import Experiment, open_experiment
 
@@ -92,6 +92,7 @@ _HEADINGS = [
     "s decoding",
     "of generate",
     "masks a s",
+    "grammar",
     "well-formed",
     "equal",
 ]
@@ -113,6 +114,7 @@ def _line(cost: Cost, costs: list[Cost]) -> list[str]:
         f"{cost.decode_seconds:.3f}",
         "-" if not base else f"{cost.decode_seconds / base:.2f}",
         f"{cost.masks_per_second:.2f}",
+        "-" if cost.grammar is None else f"{cost.grammar:.1%}",
         f"{cost.well_formed:.0%}",
         "-" if cost.equal is None else f"{cost.equal:.0%}",
     ]

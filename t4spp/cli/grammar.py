@@ -115,8 +115,8 @@ def answers_of(
         BackboneError: weights are missing, or the tokenizer is of a kind that llguidance does not
             read.
     """
+    from t4spp.decoding.asking import end_ids
     from t4spp.decoding.constraint import Constraint, answer_grammar
-    from t4spp.decoding.engine import end_ids
 
     if load:
         backbone.load(scheme.special_tokens)

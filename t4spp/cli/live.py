@@ -17,7 +17,7 @@ from t4spp.report.overlay import label_colours
 from t4spp.schemes.base import SEG_OPEN, Scheme
 
 if TYPE_CHECKING:
-    from t4spp.decoding.engine import Growing
+    from t4spp.decoding.answers import Growing
     from t4spp.types import Decoded, Image
 
 HALF_BLOCK = "\N{UPPER HALF BLOCK}"

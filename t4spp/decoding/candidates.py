@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t4spp.components import Backbone
-from t4spp.decoding.engine import Answer, Engine, EngineBatch, GenerationSettings
+from t4spp.decoding.answers import Answer
+from t4spp.decoding.asking import EngineBatch
+from t4spp.decoding.engine import Engine
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.schemes.base import Scheme
 from t4spp.seeds import seed_from
 from t4spp.types import Decoded

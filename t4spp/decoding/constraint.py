@@ -1,6 +1,6 @@
 """What a whole answer may be, as llguidance compiles it, and the tokens that it admits next.
 
-Shapes: B rows, V columns of the logits, W = ceil(V / 32) words of a bit mask.
+Shapes: B rows, V columns of the logits.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+import numpy.typing as npt
+
 from t4spp.data.templates import TEMPLATES
 from t4spp.decoding.spelling import Speller
 from t4spp.errors import BackboneError, SchemeError
@@ -19,7 +22,6 @@ from t4spp.schemes.lark import append_token, prepend_one_of, prepend_pattern
 from t4spp.types import BACKGROUND
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
@@ -232,13 +234,12 @@ class GrammarMask:
 
     def __init__(self, matchers: Sequence[Any], constraint: Constraint) -> None:
         """Keep a fresh matcher of ``constraint`` for each of B rows."""
-        import llguidance
-
         self._matchers = list(matchers)
         self._end_ids = list(constraint.end_ids)
         self._vocabulary = constraint.vocabulary
         self._ended = [False] * len(self._matchers)
-        self._executor = llguidance.LLExecutor()
+        words = -(-self._vocabulary // 32)
+        self._words = np.zeros((len(self._matchers), words), dtype=np.int32)
         self._length: int | None = None
         self.stuck: dict[int, str] = {}
         """Rows, by place, whose answer the grammar could not go on with, and why."""
@@ -255,8 +256,8 @@ class GrammarMask:
         if self._length is not None:
             self._consume(input_ids[:, self._length :].tolist())
         self._length = input_ids.shape[1]
-        allowed = self._allowed(scores.shape[1])
-        return scores.masked_fill(~allowed.to(scores.device), -torch.inf)
+        refused = torch.from_numpy(self._refused(scores.shape[1]))
+        return scores.masked_fill(refused.to(scores.device), -torch.inf)
 
     def _consume(self, written: Sequence[Sequence[int]]) -> None:
         for place, (matcher, tokens) in enumerate(zip(self._matchers, written, strict=True)):
@@ -267,35 +268,28 @@ class GrammarMask:
             elif not matcher.consume_tokens(list(tokens)):
                 self._end(place, matcher.get_error())
 
-    def _allowed(self, width: int) -> torch.Tensor:
-        """bool[B, V]; rows that have ended admit end tokens only."""
-        import torch
-
-        words = torch.zeros(len(self._matchers), -(-self._vocabulary // 32), dtype=torch.int32)
-        going_on = [
-            (matcher, place)
-            for place, matcher in enumerate(self._matchers)
-            if not self._ended[place]
-        ]
-        if going_on:
-            self._executor.unsafe_compute_mask_ptr(
-                going_on, words.data_ptr(), 4 * words.shape[1], words.shape[0]
-            )
-        bits = words[:, :, None] >> torch.arange(32, dtype=torch.int32)
-        allowed = (bits & 1).flatten(1).bool()
-        # Padded embeddings give logits more columns than there are tokens.
-        spare = width - allowed.shape[1]
-        allowed = torch.nn.functional.pad(allowed, (0, spare)) if spare > 0 else allowed[:, :width]
-        for matcher, place in going_on:
+    def _refused(self, width: int) -> npt.NDArray[np.bool_]:
+        """bool[B, V], what is not admitted; rows that have ended admit end tokens only."""
+        # One row after the other: llguidance's own threads would take the cores from torch's.
+        for place, matcher in enumerate(self._matchers):
+            if self._ended[place]:
+                continue
+            row = self._words[place]
+            matcher.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
             if matcher.is_error():
                 self._end(place, matcher.get_error())
-            elif not allowed[place].any():
+            elif not row.any():
                 self._end(place, "no token of the vocabulary goes on")
+        bits = np.unpackbits(self._words.view(np.uint8), axis=1, bitorder="little")
+        refused = np.ones((len(bits), width), dtype=np.bool_)
+        # Padded embeddings give logits more columns than there are tokens.
+        known = min(width, bits.shape[1])
+        np.equal(bits[:, :known], 0, out=refused[:, :known])
         for place, ended in enumerate(self._ended):
             if ended:
-                allowed[place] = False
-                allowed[place, self._end_ids] = True
-        return allowed
+                refused[place] = True
+                refused[place, self._end_ids] = False
+        return refused
 
     def _end(self, place: int, reason: str) -> None:
         self._ended[place] = True

@@ -7,8 +7,8 @@ here it becomes tokens. Where the scheme has no guess, the answer's own past is 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Protocol
 
 from t4spp.data.templates import TEMPLATES
@@ -146,13 +146,17 @@ class SchemeDrafter:
 class LookupDrafter:
     """What stood behind the latest earlier place that ends alike (prompt lookup)."""
 
-    def __init__(self, prompt: Sequence[int] = (), longest: int = 6) -> None:
+    def __init__(
+        self, prompt: Sequence[int] = (), longest: int = 6, never: Collection[int] = ()
+    ) -> None:
         """Keep where to look besides the answer itself.
 
         Args:
             prompt: ids that stand before the answer.
             longest: tokens that an ending is compared by, at most.
+            never: tokens before which a guess ends: those of pictures.
         """
+        self._never = frozenset(never)
         self._prompt = list(prompt)
         self._longest = longest
 
@@ -163,5 +167,6 @@ class LookupDrafter:
             ending = known[-length:]
             for start in range(len(known) - length - 1, -1, -1):
                 if known[start : start + length] == ending:
-                    return known[start + length : start + length + limit]
+                    found = known[start + length : start + length + limit]
+                    return list(takewhile(lambda token: token not in self._never, found))
         return []

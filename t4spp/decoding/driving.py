@@ -34,7 +34,8 @@ _GIVEN_BY_PASS = (
     "moe_mm_token_type_ids",
     "logits_to_keep",
 )
-_FAULTS = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, NotImplementedError)
+FAULTS = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, NotImplementedError)
+"""What a model raises where it is not driven as it wants to be."""
 
 
 class CannotDriveError(Exception):
@@ -77,11 +78,15 @@ class Driver:
         self._prepared = self._kwargs.pop("past_key_values", None)
         self._window = _window(self._prepared)
         self._additive = self._reads_additive_masks()
+        if _is_sharded(model):
+            raise CannotDriveError("its weights are sharded: all processes must make equal passes")
         positions = self._kwargs.get("position_ids")
         if positions is None:
             raise CannotDriveError("its generate prepares no position ids")
         batch, prompt = input_ids.shape
         self.num_prompt = prompt
+        self._begins = [prompt] * batch
+        """The slot of each row's first token behind its prompt."""
         shape = (*positions.shape[:-2], batch, 1)
         self._next: Tensor = (positions[..., -1:] + 1).expand(shape)
         mask = self._kwargs.get("attention_mask")
@@ -131,14 +136,15 @@ class Driver:
 
         Args:
             tokens: of each row; a row may have none, as long as another has some.
-            starts: how many of the row's tokens the cache holds that stay.
+            starts: how many of the row's tokens behind its prompt the cache holds that stay;
+                negative where the last ones of its prompt are still to be read.
         """
         width = max(map(len, tokens))
         if self._static:
             width = next(size for size in WIDTHS if size >= width)
         ids = torch.tensor([[*row, *[self._pad] * (width - len(row))] for row in tokens])
         slots = self._cache.slots
-        begins = [self.num_prompt + start for start in starts]
+        begins = [own + start for own, start in zip(self._begins, starts, strict=True)]
         slots.aim(begins, width, self.device)
         offsets = torch.tensor([[s + i for i in range(width)] for s in starts], device=self.device)
         kwargs = {k: v for k, v in self._kwargs.items() if k not in _GIVEN_BY_PASS}
@@ -162,7 +168,22 @@ class Driver:
         self._next = self._next.index_select(-2, kept)
         self._ids = self._ids[kept]
         self._visible = None if self._visible is None else self._visible[kept]
+        self._begins = [self._begins[row] for row in rows]
         return True
+
+    def spread(self, rows: Sequence[int], shorter: Sequence[int]) -> None:
+        """Let rows that have read a prompt stand for others that begin as it does.
+
+        Args:
+            rows: for each row from now on, which one it was; in a cache that grows.
+            shorter: by how many tokens its own prompt is shorter. What it has not in common with
+                the other is to be read by :meth:`step`, over what the cache holds.
+        """
+        if not self.keep(rows):
+            raise ValueError("a static cache cannot be spread")
+        fewer = torch.tensor(list(shorter), device=self.device)
+        self._next = self._next - fewer[:, None]
+        self._begins = [self.num_prompt - less for less in shorter]
 
     def _mask(self, begins: Sequence[int], width: int) -> Any:
         """What each new token sees: itself and what lies before it, without the prompt's padding.
@@ -181,7 +202,8 @@ class Driver:
         slot = torch.arange(stop, device=self.device)
         seen = slot <= own[:, :, None]
         if self._visible is not None:
-            seen[:, :, : self.num_prompt] &= self._visible[:, None]
+            known = min(self.num_prompt, stop)
+            seen[:, :, :known] &= self._visible[:, None, :known]
         if window is None or self._window is None:
             return self._worded(seen)
         near = seen & (slot > own[:, :, None] - window)
@@ -210,7 +232,7 @@ class Driver:
                 tried[key] = self._trial(outputs)
             except torch.OutOfMemoryError:
                 raise
-            except _FAULTS as error:
+            except FAULTS as error:
                 tried[key] = f"a pass of ours fails ({type(error).__name__}: {error})"
         if tried[key]:
             raise CannotDriveError(tried[key])
@@ -248,17 +270,26 @@ class Driver:
         last = torch.tensor([len(row) - 1 for row in again], device=two.device)
         two = two[torch.arange(batch, device=two.device), last]
         for ours, theirs in zip((one, two), expected, strict=True):
-            if not _close(ours, theirs):
+            if not close(ours, theirs):
                 return "its passes over several tokens do not give what its generate gives"
         return ""
 
 
-def _close(ours: Tensor, theirs: Tensor) -> bool:
+def close(ours: Tensor, theirs: Tensor) -> bool:
     """Whether logits are the same but for rounding."""
     rough = torch.finfo(theirs.dtype).bits < 32
     spread = (theirs.amax(dim=-1) - theirs.amin(dim=-1)).float()
     apart = (ours - theirs).abs().amax(dim=-1).float()
     return bool((apart <= spread * (0.08 if rough else 1e-3) + 1e-6).all())
+
+
+def _is_sharded(model: Any) -> bool:
+    """Whether each process holds a part of the weights, so that a pass takes all of them."""
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+    from transformers.integrations.fsdp import is_fsdp_managed_module
+
+    zero3: Any = is_deepspeed_zero3_enabled  # untyped
+    return bool(zero3() or is_fsdp_managed_module(model))
 
 
 def _window(prepared: Any) -> tuple[int, bool] | None:

@@ -10,21 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from t4spp.components import Backbone
 from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
+from t4spp.decoding.answers import Answer, Watch
+from t4spp.decoding.asking import EngineBatch, end_ids, loaded
+from t4spp.decoding.bounds import TokenBounds
 from t4spp.decoding.candidates import agreeing
 from t4spp.decoding.constraint import SAID_CHARS, Constraint
-from t4spp.decoding.engine import (
-    Answer,
-    Engine,
-    EngineBatch,
-    GenerationSettings,
-    TokenBounds,
-    Watch,
-    end_ids,
-    engine_of,
-    loaded,
-)
+from t4spp.decoding.engine import Engine, engine_of
 from t4spp.decoding.prediction import PROMPT_TOO_LONG, UNWRITABLE_LABEL, Prediction
 from t4spp.decoding.processes import Crew
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import SchemeError
 from t4spp.schemes.base import Scheme
 from t4spp.schemes.labels import copied_labels

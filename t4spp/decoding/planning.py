@@ -56,9 +56,8 @@ class Row:
     """One answer of a batch.
 
     Per pass: :meth:`plan`, a pass over the last token written and the plan's, then :meth:`accept`
-    with the model's K + 1 choices. The choices may be those over the whole vocabulary (then
-    ``again`` is asked where one is not admitted, which a trained model seldom needs), or under
-    :meth:`masks`.
+    with the model's K + 1 choices over the whole vocabulary; ``again`` is asked where one is not
+    admitted, which a trained model seldom needs.
 
     Attributes:
         written: ids accepted so far, the end token included.
@@ -163,41 +162,12 @@ class Row:
         self._matcher.rollback(consumed)
         return admitted + bool(complete)
 
-    def masks(self, plan: Plan | None = None) -> npt.NDArray[np.int32]:
-        """What is admitted at each place of the pass: int32[K + 1, W].
-
-        Row 0 is behind what is written, row k behind the plan's first k tokens; behind an end token
-        all is admitted, as nothing there counts.
-
-        Args:
-            plan: what the last :meth:`plan` returned, the default.
-
-        Raises:
-            ValueError: the answer has no grammar.
-        """
-        plan = self._plan if plan is None else plan
-        matcher = self._matcher_of()
-        found = np.full((len(plan.tokens) + 1, self._words), -1, dtype=np.int32)
-        consumed = 0
-        for place in range(len(plan.tokens) + 1):
-            if self.ended or (place and plan.tokens[place - 1] in self._end_ids):
-                break
-            found[place] = self._mask()
-            if place == len(plan.tokens) or plan.tokens[place] in self._end_ids:
-                continue
-            if not matcher.try_consume_tokens([plan.tokens[place]]):
-                break
-            consumed += 1
-        if consumed:
-            matcher.rollback(consumed)
-        return found
-
     def accept(self, choices: Sequence[int], again: Again | None = None) -> int:
         """Keep what agrees with the model, and its own next token.
 
         Args:
             choices: K + 1 ids: the model's choice at each place of the pass over the last plan.
-            again: the choice under a mask, where ``choices`` were made without one.
+            again: chooses under a mask, where the grammar does not admit a choice.
 
         Returns:
             How many tokens were added to ``written``. Where the answer goes on, all but the last of
@@ -238,8 +208,7 @@ class Row:
             return int(allowed[0])
         if again is None:
             raise ValueError(
-                f"the grammar does not admit the choice {choice} at place {place}; choose under "
-                "masks(), or give again"
+                f"the grammar does not admit the choice {choice} at place {place}; give again"
             )
         return again(place, mask)
 

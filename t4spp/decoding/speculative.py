@@ -15,22 +15,18 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from t4spp.components import Backbone
-from t4spp.decoding.engine import (
-    GRAMMAR_STUCK,
-    Answer,
+from t4spp.decoding.answers import GRAMMAR_STUCK, Answer, Growing, read_answer, text_of, text_so_far
+from t4spp.decoding.asking import (
     Asked,
     EngineBatch,
-    GenerationSettings,
-    Growing,
     end_ids,
-    generated,
     loaded,
-    read_answer,
+    picture_tokens,
     run_generate,
-    text_of,
-    text_so_far,
 )
+from t4spp.decoding.engine import generated
 from t4spp.decoding.planning import BitMask, Plan, Row
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.schemes.base import Scheme
 
 if TYPE_CHECKING:
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
     from t4spp.decoding.drafting import Drafter, PieceTokenizer
     from t4spp.decoding.driving import Driver
     from t4spp.decoding.pace import Pace
+    from t4spp.decoding.sharing import Shared
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +111,7 @@ class Writing:
             _Written(row=self._row(scheme, labels, prompt), place=place)
             for place, (labels, prompt) in enumerate(zip(asked.labels, prompts, strict=True))
         ]
+        self._shared: Shared | None = None
         self._chooser: Chooser = Chooser(
             temperature=settings.temperature,
             seed=asked.batch.seed,
@@ -146,7 +144,7 @@ class Writing:
             labels,
             end_id=self._ends[0],
             joint=self._backbone.answer_joint,
-            otherwise=LookupDrafter(prompt),
+            otherwise=LookupDrafter(prompt, never=picture_tokens(self._backbone)),
         )
 
     def answers(self) -> list[Answer]:
@@ -155,8 +153,38 @@ class Writing:
         Raises:
             CannotDriveError: the model has to be left to its own ``generate``.
         """
-        run_generate(self._backbone, self._asked, self._settings, custom_generate=self._decode)
+        self._shared = self._sharing()
+        read = self._asked if self._shared is None else self._shared.asked
+        run_generate(self._backbone, read, self._settings, custom_generate=self._decode)
         return [self._answer(written) for written in self._rows]
+
+    def _sharing(self) -> Shared | None:
+        """What prompts have in common, where it can be read once; tried out once a model."""
+        from t4spp.decoding.driving import FAULTS, close
+        from t4spp.decoding.sharing import Shared, decide, verdict
+
+        if self._settings.cache == "static" or verdict(self._model) is False:
+            return None
+        shared = Shared.of(self._backbone, self._asked, self._settings.max_length)
+        if shared is not None and verdict(self._model) is None:
+            alone = self._first_logits(self._asked, lambda driver: driver.prompt())
+            try:
+                equal = close(self._first_logits(shared.asked, shared.prompt), alone)
+            except FAULTS as error:
+                logger.info("prompts of this model are not shared: %s", error)
+                equal = False
+            decide(self._model, equal)
+        return shared if verdict(self._model) else None
+
+    def _first_logits(self, asked: Asked, read: Callable[[Driver], Tensor]) -> Tensor:
+        found: list[Tensor] = []
+
+        def look(model: Any, input_ids: Tensor, **kwargs: Any) -> Tensor:
+            found.append(read(self._driver(model, input_ids, kwargs)))
+            return input_ids
+
+        run_generate(self._backbone, asked, self._settings, custom_generate=look)
+        return found[0]
 
     def _answer(self, written: _Written) -> Answer:
         row = written.row
@@ -185,20 +213,17 @@ class Writing:
         **model_kwargs: Any,
     ) -> Tensor:
         """What ``generate`` calls once it has prepared the prompts (its ``custom_generate``)."""
-        from t4spp.decoding.driving import Driver
         from t4spp.decoding.pace import Pace
 
-        pad_id = self._tokenizer.pad_token_id
-        driver = Driver(
-            model,
-            input_ids,
-            model_kwargs,
-            max_new_tokens=self._asked.max_new_tokens,
-            pad_id=self._ends[0] if pad_id is None else pad_id,
-            static=self._settings.cache == "static",
-            compiled=self._settings.compiled,
-        )
-        self._accept(self._rows, driver.prompt()[:, None])
+        driver = self._driver(model, input_ids, model_kwargs)
+        shared = self._shared
+        if shared is None:
+            logits = driver.prompt()
+        else:
+            logits = shared.prompt(driver)
+            for written in self._rows:
+                written.num_passes += bool(shared.rest[written.place])
+        self._accept(self._rows, logits[:, None])
         pace = Pace.of(model)
         rows = list(self._rows)
         while True:
@@ -208,6 +233,20 @@ class Writing:
             if len(going_on) < len(rows) and driver.keep(going_on):
                 rows = [rows[place] for place in going_on]
             self._pass(driver, rows, pace)
+
+    def _driver(self, model: Any, input_ids: Tensor, model_kwargs: dict[str, Any]) -> Driver:
+        from t4spp.decoding.driving import Driver
+
+        pad_id = self._tokenizer.pad_token_id
+        return Driver(
+            model,
+            input_ids,
+            model_kwargs,
+            max_new_tokens=self._asked.max_new_tokens,
+            pad_id=self._ends[0] if pad_id is None else pad_id,
+            static=self._settings.cache == "static",
+            compiled=self._settings.compiled,
+        )
 
     def _pass(self, driver: Driver, rows: Sequence[_Written], pace: Pace) -> None:
         """One pass over the last token of each row and what is planned behind it."""

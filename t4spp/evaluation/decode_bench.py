@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from t4spp.components import Backbone
 from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder
-from t4spp.decoding.engine import (
-    Answer,
+from t4spp.decoding.answers import Answer, read_answer
+from t4spp.decoding.asking import (
     Asked,
-    Engine,
     EngineBatch,
-    GenerationSettings,
-    TokenBounds,
-    constrained_engine,
     end_ids,
     loaded,
-    plain_engine,
-    read_answer,
+    picture_tokens,
     run_generate,
 )
+from t4spp.decoding.bounds import TokenBounds
+from t4spp.decoding.engine import (
+    Engine,
+    Processor,
+    constrained_engine,
+    generated,
+    plain_engine,
+)
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.decoding.speculative import fast_engine
 from t4spp.errors import ConfigError
 from t4spp.schemes.base import Scheme
 from t4spp.types import Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PROMPT_LOOKUP_TOKENS = 10
 """Tokens that transformers' prompt lookup guesses, as its documentation advises."""
@@ -63,9 +71,52 @@ def lookup_engine(
     """
     asked = Asked.of(backbone, batch, settings)
     tokenizer, ends = loaded(backbone)[1], end_ids(backbone)
-    found = run_generate(backbone, asked, settings, prompt_lookup_num_tokens=PROMPT_LOOKUP_TOKENS)
+    found = run_generate(
+        backbone,
+        asked,
+        settings,
+        prompt_lookup_num_tokens=PROMPT_LOOKUP_TOKENS,
+        logits_processor=_without(picture_tokens(backbone), loaded(backbone)[0].device),
+    )
     start = asked.inputs.tensors["input_ids"].shape[1]
     return asked.in_order([read_answer(row[start:].tolist(), tokenizer, ends) for row in found])
+
+
+def _without(tokens: Collection[int], device: Any) -> Any:
+    """A processor of logits that refuses tokens, guessed ones too."""
+    from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
+
+    refuse: Any = SuppressTokensLogitsProcessor  # untyped
+    return LogitsProcessorList([refuse(sorted(tokens), device=device)] if tokens else [])
+
+
+class _Stopwatch:
+    """Adds up the seconds that a processor of logits takes."""
+
+    def __init__(self, processor: Processor, taken: list[float]) -> None:
+        self._processor = processor
+        self._taken = taken
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        began = time.perf_counter()
+        found = self._processor(input_ids, scores)
+        self._taken.append(time.perf_counter() - began)
+        return found
+
+
+def held_engine(
+    backbone: Backbone,
+    batch: EngineBatch,
+    scheme: Scheme,
+    settings: GenerationSettings,
+    taken: list[float],
+) -> list[Answer | None]:
+    """:func:`~t4spp.decoding.engine.constrained_engine`; what each of its masks takes is noted."""
+    asked = Asked.of(backbone, batch, settings)
+    answers = generated(
+        backbone, asked, settings, scheme, lambda processor: _Stopwatch(processor, taken)
+    )
+    return asked.in_order(answers)
 
 
 PLAIN, HELD = "generate", "generate, grammar"
@@ -117,6 +168,8 @@ class Cost:
         decode_seconds: the same without collating and the prompt's pass.
         masks_per_second: answers over wall time.
         well_formed: share that decodes with status ``ok``.
+        grammar: share of the seconds of decoding that the masks of the grammar take, their
+            application to the logits counted; None but for ``generate`` with a grammar.
         equal: share with the text of the way it must equal; None where there is none.
         left: answers that were left to the model's own ``generate``.
     """
@@ -133,6 +186,7 @@ class Cost:
     decode_seconds: float
     masks_per_second: float
     well_formed: float
+    grammar: float | None
     equal: float | None
     left: int
 
@@ -182,6 +236,7 @@ class DecodeBench:
         self._labels = labels
         self._bound = settings.max_new_tokens or max(map(bounds.of, labels))
         self._texts: dict[tuple[str, int], list[str]] = {}
+        self._taken: list[float] = []
 
     def costs(
         self,
@@ -206,6 +261,7 @@ class DecodeBench:
     def _cost(self, way: Way, size: int, told: Callable[[int], object] | None) -> Cost:
         answers: list[Answer] = []
         seconds = decoding = 0.0
+        self._taken.clear()
         for first in range(0, len(self._talks), size):
             part = slice(first, first + size)
             found, whole, decode = self._answers(way, size, self._talks[part], self._labels[part])
@@ -237,6 +293,7 @@ class DecodeBench:
             decode_seconds=decoding / number,
             masks_per_second=number / seconds,
             well_formed=sound / number,
+            grammar=sum(self._taken) / decoding if way.name == HELD else None,
             equal=None
             if expected is None
             else sum(a == b for a, b in zip(texts, expected, strict=True)) / number,
@@ -256,9 +313,10 @@ class DecodeBench:
             conversations=talks, labels=labels, max_new_tokens=self._bound, seed=settings.seed
         )
         model, _ = loaded(self._backbone)
+        engine = partial(held_engine, taken=self._taken) if way.name == HELD else way.engine
         with _watched(model) as passes:
             began = time.perf_counter()
-            found = way.engine(self._backbone, batch, self._scheme, settings)
+            found = engine(self._backbone, batch, self._scheme, settings)
             ended = time.perf_counter()
         answers = [answer for answer in found if answer is not None]
         if len(answers) < len(talks):

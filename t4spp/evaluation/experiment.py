@@ -15,7 +15,7 @@ from t4spp.config import RunConfig, load_config
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.head import head, training_samples
 from t4spp.data.prompting import pool_of
-from t4spp.decoding.engine import GenerationSettings
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import RunError
 from t4spp.evaluation.scores import check_protocols
 from t4spp.plugins import Catalogue
@@ -240,11 +240,23 @@ def open_experiment(run: Path, catalogue: Catalogue, overrides: Sequence[str] = 
     """The experiment that a run's folder holds.
 
     Raises:
-        RunError: the folder is missing or is no run.
+        RunError: the folder is missing or is no run, or an override names another scheme than the
+            run's, whose answers its weights write.
         ConfigError: its config, or an override, is not valid with the installed plugins.
     """
     if not is_run(run):
         what = "does not exist" if not run.exists() else f"is no run: it has no {CONFIG_NAME}"
         raise RunError(f"{run} {what}. Name a folder that `t4spp train` or `t4spp run` wrote.")
     config = load_config(run / CONFIG_NAME, overrides, catalogue)
-    return Experiment(config=config, catalogue=catalogue)
+    opened = Experiment(config=config, catalogue=catalogue)
+    if any(override.startswith("scheme") for override in overrides):
+        own = Experiment(config=load_config(run / CONFIG_NAME, (), catalogue), catalogue=catalogue)
+        written, wanted = own.scheme.fingerprint(), opened.scheme.fingerprint()
+        if written != wanted:
+            raise RunError(
+                f"{run} is a run of the scheme {written}, and --set asks for {wanted}: its answers "
+                "would be held to a grammar that they do not follow. Leave the scheme out, or name "
+                "the config file, with the other scheme and an output of its own, instead of the "
+                "run."
+            )
+    return opened

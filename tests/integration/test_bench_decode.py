@@ -256,6 +256,8 @@ def test_a_model_is_measured_in_every_way_on_the_same_prompts(
     for name, way in ways.items():
         assert way["equal"] in (None, 1.0), name
     assert held["well_formed"] == fast["well_formed"] == 1.0
+    assert 0 < held["grammar"] < 1
+    assert {way["grammar"] for way in found["ways"] if way != held} == {None}
     assert found["num_samples"] == 2
 
     assert main(arguments) == 0

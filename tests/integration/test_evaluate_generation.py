@@ -9,9 +9,12 @@ from t4spp.api import Segmenter
 from t4spp.cli import main
 from t4spp.components import Backbone
 from t4spp.data.head import Head
-from t4spp.decoding.engine import Answer, EngineBatch, GenerationSettings, TokenBounds, read_answer
+from t4spp.decoding.answers import Answer, read_answer
+from t4spp.decoding.asking import EngineBatch
+from t4spp.decoding.bounds import TokenBounds
 from t4spp.decoding.generate import generate
 from t4spp.decoding.processes import Crew
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import RecipeError, RunError
 from t4spp.evaluation.during_training import TrainingEvaluator
 from t4spp.evaluation.experiment import Experiment

@@ -192,6 +192,17 @@ def test_folder_that_is_no_run_is_one_clear_error(photo, tmp_path, capsys):
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("change", ["scheme.name=next-brick", "scheme.params.grid=9"])
+def test_another_scheme_than_the_runs_is_one_clear_error(run, photo, tmp_path, capsys, change):
+    given = (photo, "red square", "-o", tmp_path / "out.png")
+    assert _predict(run, *given, "--set", change) == 2
+    error = capsys.readouterr().err
+    assert "is a run of the scheme semantic-brick@" in error
+    assert "name the config file" in error
+    assert not (tmp_path / "out.png").exists()
+    assert _predict(run, *given, "--set", "scheme.params.grid=8") == 0
+
+
 def test_json_lists_what_was_written(run, photo, tmp_path, capsys):
     assert _predict(run, photo, "red square", "-o", tmp_path / "out.png", "--json") == 0
     (record,) = json.loads(capsys.readouterr().out)["predictions"]

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ import support_hf_vlm
 import support_nano
 import torch
 
-from t4spp.decoding.engine import (
-    EngineBatch,
-    GenerationSettings,
-    TokenBounds,
-    constrained_engine,
-)
+from t4spp.decoding.asking import EngineBatch, picture_tokens
+from t4spp.decoding.bounds import TokenBounds
+from t4spp.decoding.engine import constrained_engine, plain_engine
+from t4spp.decoding.settings import GenerationSettings
+from t4spp.decoding.sharing import verdict
 from t4spp.decoding.speculative import fast_engine
+from t4spp.evaluation.decode_bench import lookup_engine
 from t4spp.schemes.base import Scheme
 from t4spp.testing import build_scheme
 
@@ -67,18 +68,21 @@ def in_double(backbone: Any) -> Any:
 def batches(
     backbone: Any, scheme: Scheme, talk: Callable[..., Any], number: int, size: int
 ) -> Iterator[EngineBatch]:
-    """``number`` prompts of unequal lengths about unequal pictures, ``size`` together."""
+    """``number`` prompts of unequal lengths, ``size`` together; every two have one picture."""
     bounds = TokenBounds(backbone.tokenizer, scheme, bytewise=True)
     for first in range(0, number, size):
         places = range(first, min(number, first + size))
         yield EngineBatch(
             conversations=[
-                talk(
-                    "Segment the dog." + " Please." * (place % 5),
-                    answer=None,
-                    size=support_hf_vlm.SIZES[place % 2],
-                    seed=place,
-                    name=str(place),
+                replace(
+                    talk(
+                        "Segment the dog." + " Please." * (place % 5),
+                        answer=None,
+                        size=support_hf_vlm.SIZES[place // 2 % 2],
+                        seed=place // 2,
+                        name=str(place),
+                    ),
+                    image_id=f"picture {place // 2}",
                 )
                 for place in places
             ],
@@ -125,6 +129,8 @@ def test_a_family_writes_what_its_generate_writes(
     scheme = scheme_of("image-rrle")
     backbone = in_double(support_hf_vlm.loaded(tiny_vlm(family), scheme.special_tokens))
     check(backbone, scheme, support_hf_vlm.talk, 3, (3,))
+    # A PaliGemma reads its prompt in both directions, so that no beginning stands alone.
+    assert verdict(backbone.model) is (family != "paligemma2")
 
 
 @pytest.mark.parametrize("kinds", [("sliding", "full"), ("sliding", "sliding")], ids="-".join)
@@ -172,3 +178,25 @@ def test_compiled_passes_over_a_static_cache_give_the_same_answers(nano_weights:
     found = fast_engine(backbone, batch, scheme, settings)
     assert [a.text for a in found if a] == [a.text for a in expected if a]
     assert [a.engine for a in found if a] == ["fast", "fast"]
+
+
+@pytest.mark.parametrize("family", ["llava-1.5", "internvl3", "gemma3"])
+def test_guesses_from_the_prompt_hold_no_part_of_its_picture(
+    family: str, tiny_vlm: Callable[[str], Path]
+) -> None:
+    """The prompt ends as the text before its picture does, so that a lookup lands there."""
+    scheme = scheme_of("image-rrle")
+    backbone = in_double(support_hf_vlm.loaded(tiny_vlm(family), scheme.special_tokens))
+    (batch,) = batches(backbone, scheme, support_hf_vlm.talk, 1, 1)
+    batch = replace(batch, max_new_tokens=24)
+    inputs = backbone.collate(batch.conversations, training=False, max_length=None)
+    (ids,) = inputs.tensors["input_ids"].tolist()
+    pictured = picture_tokens(backbone)
+    place = next(place for place, token in enumerate(ids) if token in pictured)
+    inputs.tensors["input_ids"][0, -2:] = torch.tensor(ids[place - 2 : place])
+    backbone.collate = lambda *args, **kwargs: inputs
+    (plain,) = plain_engine(backbone, batch, scheme, GenerationSettings())
+    (looked,) = lookup_engine(backbone, batch, scheme, GenerationSettings())
+    (fast,) = fast_engine(backbone, batch, scheme, GenerationSettings(engine="fast", drafts=8))
+    assert plain is not None and looked is not None and fast is not None
+    assert looked.text == fast.text == plain.text

@@ -16,8 +16,10 @@ from PIL import Image as Pictures
 from support_hf_vlm import ANSWER, FAMILIES, SIZES, loaded, talk
 
 from t4spp.config import RunConfig
+from t4spp.decoding.asking import EngineBatch
 from t4spp.decoding.constraint import Constraint
-from t4spp.decoding.engine import EngineBatch, GenerationSettings, constrained_engine, plain_engine
+from t4spp.decoding.engine import constrained_engine, plain_engine
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import BackboneError
 from t4spp.plugins import load_catalogue
 from t4spp.schemes.base import Scheme

@@ -13,7 +13,9 @@ from support_nano import ANSWER, ASSISTANT, END, IMAGE, NUM_IMAGE, PAD, USER, lo
 from transformers import LlavaForConditionalGeneration
 
 from t4spp.data.conversation import Conversation
-from t4spp.decoding.engine import EngineBatch, GenerationSettings, plain_engine
+from t4spp.decoding.asking import EngineBatch
+from t4spp.decoding.engine import plain_engine
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import BackboneError
 from t4spp.plugins import load_catalogue
 from t4spp.testing import build_scheme, check_tokenizer

@@ -15,7 +15,9 @@ from torch import Tensor
 pytest.importorskip("timm", reason="smol needs timm (the extra smol)")
 
 from t4spp.components import ModelInputs
-from t4spp.decoding.engine import EngineBatch, GenerationSettings, plain_engine
+from t4spp.decoding.asking import EngineBatch
+from t4spp.decoding.engine import plain_engine
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import BackboneError
 from t4spp.features import FeatureCache
 from t4spp.testing import build_scheme, check_tokenizer

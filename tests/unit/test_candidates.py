@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from t4spp.components import Backbone
 from t4spp.data.conversation import Conversation
+from t4spp.decoding.answers import Answer
+from t4spp.decoding.asking import EngineBatch
 from t4spp.decoding.candidates import agreeing, agreement, choose
-from t4spp.decoding.engine import Answer, EngineBatch, GenerationSettings
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.schemes.base import Scheme
 from t4spp.testing import build_scheme
 from t4spp.types import Decoded, Region

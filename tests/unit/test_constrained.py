@@ -17,15 +17,11 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from t4spp.data.conversation import Conversation
 from t4spp.data.conversations import ConversationBuilder, wrap
 from t4spp.data.templates import TEMPLATES
+from t4spp.decoding.asking import EngineBatch, end_ids
+from t4spp.decoding.bounds import TokenBounds
 from t4spp.decoding.constraint import Constraint, GrammarMask, answer_grammar
-from t4spp.decoding.engine import (
-    EngineBatch,
-    GenerationSettings,
-    TokenBounds,
-    constrained_engine,
-    end_ids,
-    plain_engine,
-)
+from t4spp.decoding.engine import constrained_engine, plain_engine
+from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import BackboneError, SchemeError
 from t4spp.plugins import load_catalogue
 from t4spp.schemes.base import Scheme

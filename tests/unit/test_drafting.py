@@ -330,6 +330,7 @@ def test_lookup_goes_on_as_behind_the_longest_latest_like_ending() -> None:
     assert LookupDrafter([4, 5, 6]).draft([5], 3) == [6, 5]
     assert LookupDrafter().draft([1, 2, 3], 3) == []
     assert LookupDrafter().draft([], 3) == []
+    assert LookupDrafter([4, 5, 6, 9, 9], never={9}).draft([5], 3) == [6]
 
 
 @pytest.mark.parametrize("name", SCHEMES)

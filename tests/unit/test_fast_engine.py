@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,18 +12,15 @@ import torch
 from support_backbone import TinyParams, TinyText
 
 from t4spp.data.conversation import Conversation
+from t4spp.decoding.answers import Growing
+from t4spp.decoding.asking import EngineBatch
+from t4spp.decoding.bounds import TokenBounds
 from t4spp.decoding.choosing import Chooser, admitted, drawn
-from t4spp.decoding.engine import (
-    EngineBatch,
-    GenerationSettings,
-    Growing,
-    TokenBounds,
-    constrained_engine,
-    engine_of,
-    plain_engine,
-)
+from t4spp.decoding.engine import constrained_engine, engine_of, plain_engine
 from t4spp.decoding.pace import Pace
 from t4spp.decoding.planning import Row
+from t4spp.decoding.settings import GenerationSettings
+from t4spp.decoding.sharing import verdict
 from t4spp.decoding.speculative import fast_engine
 from t4spp.errors import BackboneError
 from t4spp.schemes.base import Scheme
@@ -286,6 +284,93 @@ def test_a_model_that_reads_positions_its_own_way_is_found_out(
         found = fast(backbone, batch_of(backbone, scheme), scheme)
     assert [answer.engine for answer in found] == ["generate"] * 3
     assert "do not give what its generate gives" in caplog.text
+
+
+def test_a_model_whose_weights_are_sharded_is_left_to_generate(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Every process must make the same passes there, and answers of few passes differ in them."""
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    backbone.model._is_fsdp_managed_module = True  # as transformers marks what FSDP shards
+    with caplog.at_level(logging.WARNING):
+        found = fast(backbone, batch_of(backbone, scheme), scheme)
+    assert [answer.engine for answer in found] == ["generate"] * 3
+    assert "its weights are sharded" in caplog.text
+
+
+def about(batch: EngineBatch, pictures: str) -> EngineBatch:
+    """The same prompts, each about the picture of its letter; a blank is no picture's name."""
+    talks = zip(batch.conversations, pictures, strict=True)
+    named = [replace(talk, image_id=letter.strip()) for talk, letter in talks]
+    return replace(batch, conversations=named)
+
+
+MANY = (*LABELS, ("dog",), ("dog", "fog"), ("dog",))
+
+
+@pytest.mark.parametrize("pictures", ["aaaaaa", "abcabc", "ab ba ", "aabbcc"])
+def test_prompts_about_one_picture_share_their_beginning(pictures: str) -> None:
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    batch = about(batch_of(backbone, scheme, MANY), pictures)
+    expected = said(slow(backbone, batch, scheme))
+    assert said(fast(backbone, batch, scheme)) == expected
+    assert verdict(backbone.model)
+    own, read = backbone.model.forward, []
+
+    def forward(
+        input_ids: Any = None, attention_mask: Any = None, position_ids: Any = None, **kwargs: Any
+    ) -> Any:
+        read.append(tuple(input_ids.shape))
+        kwargs |= {"attention_mask": attention_mask, "position_ids": position_ids}
+        return own(input_ids=input_ids, **kwargs)
+
+    backbone.model.forward = forward
+    found = fast(backbone, batch, scheme)
+    assert said(found) == expected
+    apart = [letter for letter in pictures if letter.strip()]
+    rows = len(set(apart)) + len(pictures) - len(apart)
+    assert [shape[0] for shape in read[:2]] == [rows, len(pictures)]
+    assert read[1][1] < read[0][1]  # the rest of each prompt
+
+
+def test_the_same_prompt_twice_is_read_once() -> None:
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    batch = batch_of(backbone, scheme, (("dog",), ("dog",)))
+    first, second = batch.conversations
+    twice = [replace(first, image_id="a"), replace(second, image_id="a", question=first.question)]
+    batch = replace(batch, conversations=twice)
+    fast(backbone, batch, scheme)
+    found = fast(backbone, batch, scheme)
+    assert found[0].text == found[1].text
+    assert said(found) == said(slow(backbone, batch, scheme))
+    assert found[0].num_passes == found[1].num_passes
+
+
+def test_a_model_whose_prompts_have_no_beginning_of_their_own_is_found_out() -> None:
+    """Each token depends on how many the pass reads, as where a prompt is read both ways."""
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    own = backbone.model.forward
+
+    def forward(
+        input_ids: Any = None, attention_mask: Any = None, position_ids: Any = None, **kwargs: Any
+    ) -> Any:
+        kwargs |= {"attention_mask": attention_mask, "position_ids": position_ids}
+        found = own(input_ids=input_ids, **kwargs)
+        if attention_mask is not None and attention_mask.ndim == 2 and input_ids.shape[1] > 1:
+            total = attention_mask.sum(dim=-1)[:, None, None]
+            found.logits = found.logits + torch.arange(found.logits.shape[-1]) * total % 7
+        return found
+
+    backbone.model.forward = forward
+    batch = about(batch_of(backbone, scheme, MANY), "aaaaaa")
+    expected = said(slow(backbone, batch, scheme))
+    assert said(fast(backbone, batch, scheme)) == expected
+    assert verdict(backbone.model) is False
+    assert said(fast(backbone, batch, scheme)) == expected
 
 
 def test_eager_attention_is_driven_too() -> None:

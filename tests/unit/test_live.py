@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from t4spp.cli.live import LiveView, painted, picture_lines, small
-from t4spp.decoding.engine import Growing
+from t4spp.decoding.answers import Growing
 from t4spp.testing import build_scheme
 from t4spp.types import Target
 
