@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from t4spp.types import Image
+from t4spp.types import BoolMask, Image
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,6 +21,8 @@ class Conversation:
         image_id: equal for conversations about one picture.
         examples: answered conversations about other pictures, the turns before this one, in order;
             they have no examples themselves. A backbone that cannot take them refuses.
+        load_target: bool[H, W], where what is asked for lies, the union of the targets; for losses
+            that teach where to look. None for generation.
     """
 
     id: str
@@ -30,3 +32,4 @@ class Conversation:
     load_image: Callable[[], Image] = field(repr=False)
     image_id: str = ""
     examples: tuple[Conversation, ...] = ()
+    load_target: Callable[[], BoolMask] | None = field(default=None, repr=False)

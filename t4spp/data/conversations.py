@@ -6,12 +6,14 @@ import logging
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
+
 from t4spp.data.conversation import Conversation
 from t4spp.data.prompting import ExamplePool, explained
 from t4spp.data.templates import TemplateMode, answer_opening, question
 from t4spp.errors import SchemeError
 from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
-from t4spp.types import Image, Sample
+from t4spp.types import BoolMask, Image, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +146,12 @@ def _conversation(
     def load_image() -> Image:
         return sample.image
 
+    def load_target() -> BoolMask:
+        union = np.zeros(sample.size, dtype=np.bool_)
+        for target in sample.targets:
+            union |= target.mask
+        return union
+
     return Conversation(
         id=sample.id,
         question=asked,
@@ -152,6 +160,7 @@ def _conversation(
         load_image=load_image,
         image_id=sample.image_id,
         examples=examples,
+        load_target=None if answer is None else load_target,
     )
 
 

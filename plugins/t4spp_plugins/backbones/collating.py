@@ -34,6 +34,10 @@ class ChatFormat:
         tensors: a picture's inputs to the model, by the names of ``forward``; stacked over rows.
         guide: what the model is told about each of a conversation's tokens while it is trained,
             float32[T, K], passed on as ``guide``; padding and the picture are told -1.
+        side: image tokens a row and column, where the model is told while it is trained which of
+            them show what is asked for: ``looked_for`` float32[B, T, side^2], the share of each
+            token's area, and ``asked_at`` int64[B, T], the place of each question's last token;
+            of rows with fewer than T questions -1. None: it is told nothing.
     """
 
     picture: Sequence[int]
@@ -44,14 +48,20 @@ class ChatFormat:
     ids: Callable[[str], list[int]]
     tensors: Callable[[Image], Mapping[str, torch.Tensor]]
     guide: Callable[[Sequence[int]], torch.Tensor] | None = None
+    side: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """Token ids of one conversation, without the picture's."""
+    """Token ids of one conversation, without the picture's.
+
+    ``shown``: float32[side^2], the share of each image token that shows what is asked for; None
+    where the model is not told.
+    """
 
     prompt: list[int]
     answer: list[int]
+    shown: torch.Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -181,17 +191,45 @@ class Collator:
             return Turn(prompt=prompt, answer=[])
         if conversation.answer is None:
             raise ValueError(f"conversation {conversation.id!r} has no answer to train on")
-        return Turn(prompt=prompt, answer=[*chat.ids(conversation.answer), *chat.after])
+        return Turn(
+            prompt=prompt,
+            answer=[*chat.ids(conversation.answer), *chat.after],
+            shown=self._shown(conversation),
+        )
+
+    def _shown(self, conversation: Conversation) -> torch.Tensor | None:
+        if self.chat.side is None or conversation.load_target is None:
+            return None
+        mask = torch.from_numpy(conversation.load_target()).float()[None, None]
+        return torch.nn.functional.adaptive_avg_pool2d(mask, self.chat.side).flatten()
 
     def _guides(
         self, spans: Sequence[Sequence[tuple[int, Turn]]], length: int
     ) -> dict[str, torch.Tensor]:
-        """The model's guide float32[B, L, K]; nothing where the chat has none.
+        """What the model is told while it is trained; see :class:`ChatFormat`.
 
         Args:
             spans: of each row, where its turns start.
             length: of the rows in tokens.
         """
+        return {**self._looked_for(spans), **self._guided(spans, length)}
+
+    def _looked_for(self, spans: Sequence[Sequence[tuple[int, Turn]]]) -> dict[str, torch.Tensor]:
+        if self.chat.side is None:
+            return {}
+        most = max(len(turns) for turns in spans)
+        looked_for = torch.zeros(len(spans), most, self.chat.side**2)
+        asked_at = torch.full((len(spans), most), -1, dtype=torch.int64)
+        for row, turns in enumerate(spans):
+            for place, (start, turn) in enumerate(turns):
+                if turn.shown is not None:
+                    looked_for[row, place] = turn.shown
+                    asked_at[row, place] = start + len(turn.prompt) - 1
+        return {"looked_for": looked_for, "asked_at": asked_at}
+
+    def _guided(
+        self, spans: Sequence[Sequence[tuple[int, Turn]]], length: int
+    ) -> dict[str, torch.Tensor]:
         if self.chat.guide is None:
             return {}
         rows = []

@@ -15,6 +15,7 @@ from t4spp.errors import BackboneError
 from t4spp_plugins.backbones.collating import ChatBackbone, ChatFormat
 from t4spp_plugins.backbones.nano.collating import chat_format
 from t4spp_plugins.backbones.nano.config import NanoConfig
+from t4spp_plugins.backbones.nano.looking import Looking
 from t4spp_plugins.backbones.nano.model import (
     NUM_IMAGE_TOKENS,
     WEIGHTS_FILE,
@@ -117,6 +118,8 @@ class NanoBackbone(ChatBackbone):
         grow(model, tokenizer, self.params.seed)
         self.tokenizer = tokenizer
         model.train(False)
+        if self.params.look:
+            Looking(model, self.params.look)
         self.model = model
 
     def fingerprint(self) -> str:
@@ -146,4 +149,4 @@ class NanoBackbone(ChatBackbone):
 
     def chat_format(self) -> ChatFormat:
         """See :func:`t4spp_plugins.backbones.nano.collating.chat_format`."""
-        return chat_format(self.tokenizer)
+        return chat_format(self.tokenizer, looks=self.params.look > 0)

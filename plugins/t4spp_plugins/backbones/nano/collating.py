@@ -24,11 +24,12 @@ def to_pixels(image: Image) -> torch.Tensor:
     return torch.from_numpy(image.astype(np.float32) / 127.5 - 1).permute(2, 0, 1)
 
 
-def chat_format(tokenizer: Any) -> ChatFormat:
+def chat_format(tokenizer: Any, *, looks: bool = False) -> ChatFormat:
     """``{image tokens}<|user|>{question}<|assistant|>{answer}<|end|>``.
 
     Args:
         tokenizer: nano's, which has learnt the scheme's tokens.
+        looks: whether the model is told which image tokens show what is asked for.
     """
     user, assistant, end, image = tokenizer.convert_tokens_to_ids([USER, ASSISTANT, END, IMAGE])
     return ChatFormat(
@@ -39,4 +40,5 @@ def chat_format(tokenizer: Any) -> ChatFormat:
         padding=int(tokenizer.pad_token_id),
         ids=lambda text: plain_ids(tokenizer, text, CONTROL_TOKENS),
         tensors=lambda image: {"pixel_values": to_pixels(image)},
+        side=round(NUM_IMAGE_TOKENS**0.5) if looks else None,
     )

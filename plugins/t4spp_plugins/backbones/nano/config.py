@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class NanoConfig(BaseModel):
@@ -19,3 +19,6 @@ class NanoConfig(BaseModel):
     """Start from seeded random weights of the same architecture; the tokenizer is kept."""
     seed: int = 0
     """Seed of random weights and of new tokens' rows."""
+    look: float = Field(0.0, ge=0)
+    """Weight of a loss, while answers are trained, that teaches which image tokens show what is
+    asked for: it counts as so many tokens of each answer. Answers are written without it."""
