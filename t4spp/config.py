@@ -44,6 +44,9 @@ class AugmentConfig(ConfigModel):
 
     mirror: float = Field(default=0.0, ge=0, le=1)
     """Share of samples mirrored left to right; never one that says left or right."""
+    turn: float = Field(default=0.0, ge=0, le=1)
+    """Share of samples turned by a quarter, a half or three; never one that names a direction. For
+    pictures from above."""
     min_crop: float = Field(default=1.0, gt=0, le=1)
     """Crops keep at least this share of the picture's area; for prompts that name classes."""
     colour: float = Field(default=0.0, ge=0, lt=1)

@@ -1,4 +1,4 @@
-"""Training pictures and their masks, changed together: mirrored, cropped, recoloured."""
+"""Training pictures and their masks, changed together: cropped, mirrored, turned, recoloured."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from t4spp.types import BoolMask, Image, Sample, Target
 Picture = TypeVar("Picture", Image, BoolMask)
 
 _SIDES = re.compile(r"left|right", re.IGNORECASE)
+_DIRECTIONS = re.compile(
+    r"left|right|top|bottom|above|below|beneath|under|upper|lower|\bup\b|\bdown\b|north|south"
+    r"|east|west|horizontal|vertical|upright",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +32,13 @@ class Change:
         window: (y0, x0, y1, x1) in pixels, half-open.
         mirror: whether left and right are swapped, after the crop.
         factors: of brightness, contrast and saturation; 1 leaves them.
+        quarters: turns by 90 degrees against the clock, after the mirror.
     """
 
     window: tuple[int, int, int, int]
     mirror: bool
     factors: tuple[float, float, float]
+    quarters: int = 0
 
 
 class Augmenter:
@@ -44,8 +51,8 @@ class Augmenter:
     def draw(self, sample: Sample, epoch: int) -> Change:
         """What this epoch does to the sample's picture.
 
-        A crop that would leave nothing of any target is not taken, and a sample that speaks of
-        left or right is not mirrored.
+        A crop that would leave nothing of any target is not taken, a sample that speaks of left or
+        right is not mirrored, and one that speaks of any direction is not turned.
         """
         change = self._draw(sample, epoch)
         if not _keeps_something(sample, change):
@@ -62,10 +69,12 @@ class Augmenter:
         mirror = bool(rng.random() < config.mirror)
         low, high = 1 - config.colour, 1 + config.colour
         brightness, contrast, saturation = (float(f) for f in rng.uniform(low, high, size=3))
+        turned, quarters = bool(rng.random() < config.turn), int(rng.integers(1, 4))
         return Change(
             window=(y0, x0, y0 + height, x0 + width),
-            mirror=mirror and not _speaks_of_sides(sample),
+            mirror=mirror and not _speaks_of(_SIDES, sample),
             factors=(brightness, contrast, saturation),
+            quarters=quarters if turned and not _speaks_of(_DIRECTIONS, sample) else 0,
         )
 
 
@@ -75,6 +84,7 @@ def apply(change: Change, sample: Sample) -> Sample:
     A target that lies outside the crop is no longer one.
     """
     y0, x0, y1, x1 = change.window
+    height, width = (y1 - y0, x1 - x0) if change.quarters % 2 == 0 else (x1 - x0, y1 - y0)
     targets = tuple(
         Target(label=target.label, mask=_cut(target.mask, change)) for target in sample.targets
     )
@@ -85,7 +95,7 @@ def apply(change: Change, sample: Sample) -> Sample:
 
     return replace(
         sample,
-        size=(y1 - y0, x1 - x0),
+        size=(height, width),
         targets=tuple(target for target in targets if target.mask.any()),
         load_image=None if load is None else load_image,
         ignore=None if sample.ignore is None else _cut(sample.ignore, change),
@@ -95,11 +105,15 @@ def apply(change: Change, sample: Sample) -> Sample:
 
 def suits(change: Change, sample: Sample) -> bool:
     """Whether a change that was drawn for another prompt about the picture does for this one."""
-    return _keeps_something(sample, change) and not (change.mirror and _speaks_of_sides(sample))
+    if (change.mirror and _speaks_of(_SIDES, sample)) or (
+        change.quarters and _speaks_of(_DIRECTIONS, sample)
+    ):
+        return False
+    return _keeps_something(sample, change)
 
 
-def _speaks_of_sides(sample: Sample) -> bool:
-    return any(map(_SIDES.search, (sample.prompt, *sample.labels)))
+def _speaks_of(words: re.Pattern[str], sample: Sample) -> bool:
+    return any(map(words.search, (sample.prompt, *sample.labels)))
 
 
 def _keeps_something(sample: Sample, change: Change) -> bool:
@@ -111,7 +125,8 @@ def _keeps_something(sample: Sample, change: Change) -> bool:
 def _cut(picture: Picture, change: Change) -> Picture:
     y0, x0, y1, x1 = change.window
     cut = picture[y0:y1, x0:x1]
-    return np.ascontiguousarray(cut[:, ::-1] if change.mirror else cut)
+    cut = cut[:, ::-1] if change.mirror else cut
+    return np.ascontiguousarray(np.rot90(cut, change.quarters))
 
 
 def _recolour(image: Image, factors: tuple[float, float, float]) -> Image:

@@ -77,6 +77,28 @@ def test_what_speaks_of_left_or_right_is_not_mirrored(prompt: str) -> None:
     assert np.array_equal(labelled.image, PLACES)
 
 
+def test_turning_goes_by_quarters_and_takes_masks_and_sizes_along() -> None:
+    shapes = set()
+    for epoch in range(20):
+        found = augmenter(turn=1.0)(sample_of(), epoch)
+        turns = [np.rot90(PLACES, quarters) for quarters in (1, 2, 3)]
+        (quarters,) = [
+            k for k, turned in enumerate(turns, 1) if np.array_equal(turned, found.image)
+        ]
+        assert found.size == found.image.shape[:2] == found.targets[0].mask.shape
+        assert np.array_equal(found.targets[0].mask, found.image[..., 1] <= 3)
+        assert found.ignore is not None and np.array_equal(found.ignore, found.image[..., 1] == 7)
+        shapes.add(quarters)
+    assert shapes == {1, 2, 3}
+
+
+@pytest.mark.parametrize("prompt", ["the northern tree", "the car below the bridge", "top left"])
+def test_what_names_a_direction_is_not_turned(prompt: str) -> None:
+    assert np.array_equal(augmenter(turn=1.0)(sample_of(prompt), 0).image, PLACES)
+    drawn = Augmenter(AugmentConfig(turn=1.0), 0)
+    assert not suits(drawn.draw(sample_of(), 0), sample_of(prompt))
+
+
 def test_draws_follow_from_seed_sample_and_epoch_alone() -> None:
     def sizes(seed: int, name: str) -> list[tuple[int, int]]:
         changed = augmenter(seed, min_crop=0.1)
