@@ -106,7 +106,7 @@ def filled(
     *,
     raw: bool = False,
 ) -> str | None:
-    """A template about one thing, as a label (``raw``: as it is); None where a property is unknown."""
+    """A template about one thing, as a label unless ``raw``; None where a property is unknown."""
     words = {CLASS: label, CLASSES: plural_of(label, config)}
     for name in properties_of(template):
         value = properties.get(name)
