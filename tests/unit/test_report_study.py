@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from t4spp.config import RunConfig
+from t4spp.components import Component
+from t4spp.config import ComponentConfig, RunConfig
+from t4spp.plugins import Catalogue, Entry
 from t4spp.report.runs import RunView
 from t4spp.report.study import baseline_table, score_charts, tell_apart
-from t4spp.report.tables import column_headings, score_columns
+from t4spp.report.tables import column_headings, component_text, score_columns
 
 SCORE = {"value": 0.6, "low": 0.5, "high": 0.7}
 
@@ -113,3 +116,28 @@ def test_comparison_of_scenes_is_kept_to_the_scores_that_a_study_rests_on(
     protocols: dict[str, Any], headings: list[str]
 ) -> None:
     assert column_headings(score_columns([protocols])) == headings
+
+
+class Windows(BaseModel):
+    size: int | None = None
+    edge: str = "pad"
+
+
+class Params(BaseModel):
+    windows: Windows = Windows()
+    label: str = "building"
+
+
+def test_recipe_is_told_without_the_defaults_inside_its_parameters() -> None:
+    component = Component(name="tiles", config=Params, build=lambda config: None)
+    catalogue = Catalogue(
+        components={
+            "recipe": {"tiles": Entry(component=component, distribution="tests", plugin="tests")}
+        }
+    )
+    changed = ComponentConfig(
+        name="tiles", params={"windows": {"size": 256, "edge": "pad"}, "label": "building"}
+    )
+    assert component_text(catalogue, "recipe", changed) == 'tiles:windows={"size": 256}'
+    plain = ComponentConfig(name="tiles", params=Params().model_dump())
+    assert component_text(catalogue, "recipe", plain) == "tiles"
