@@ -23,7 +23,7 @@ COMMANDS: dict[str, str] = {
     "plugins": "list what the installed plugins offer",
     "config": "check or show a run's config",
     "doctor": "versions, devices and plugins, for bug reports",
-    "data": "list, check and preview datasets",
+    "data": "list, check, preview and write datasets",
     "ceiling": "the best score and the cost of schemes on a dataset, without a model",
     "train": "train as a config says",
     "evaluate": "score a run, or its predictions again",

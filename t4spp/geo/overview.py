@@ -53,9 +53,19 @@ class Overview:
             return
         (first_row, y), (first_column, x) = rows, columns
         shrink = max(int(self.factor * image.shape[0] / box.height), 1)
-        small = image
+        height, width = (
+            min(round((length - start) * pixels / side), pixels)
+            for length, start, pixels, side in zip(
+                self._size,
+                (box.y0, box.x0),
+                image.shape[:2],
+                (box.height, box.width),
+                strict=True,
+            )
+        )
+        small = image[:height, :width]  # what lies beyond the scene must not darken its border
         if shrink > 1:
-            small = np.asarray(PILImage.fromarray(image).reduce(shrink))
+            small = np.asarray(PILImage.fromarray(small).reduce(shrink))
         near_y = np.minimum(y // shrink, small.shape[0] - 1)
         near_x = np.minimum(x // shrink, small.shape[1] - 1)
         place = (

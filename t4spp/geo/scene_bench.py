@@ -80,7 +80,7 @@ def ground(stride: int) -> tuple[BoolMask, ...]:
     """
     across = max(stride // 96, 1)
     cell = stride // across
-    found = []
+    found: list[BoolMask] = []
     for number in range(0, across * across, 2 if across > 1 else 1):
         row, column = divmod(number, across)
         mask = np.zeros((stride, stride), dtype=np.bool_)
@@ -140,7 +140,7 @@ def write_scene(path: Path, size: tuple[int, int], stride: int, compress: str) -
 def ready_answer(window: int, stride: int) -> list[Region]:
     """What every window shows: whole things and those that its border cuts."""
     repeats = -(-window // stride)
-    found = []
+    found: list[Region] = []
     for mask in ground(stride):
         for row in range(repeats):
             for column in range(repeats):

@@ -9,7 +9,10 @@ from html import escape
 
 from t4spp.report.curves import HUGE, log_ticks, tick_text, ticks
 
-WIDTH, HEIGHT = 640, 360
+SIZE, WIDE = (640, 360), (1080, 460)
+"""Width and height of a chart, and of one with many points."""
+MANY = 6
+"""Points from which on names need the wide chart."""
 LEFT, RIGHT, TOP, BOTTOM = 58, 22, 16, 44
 DOT = 5.0
 LETTER, LINE = 7.2, 14.0
@@ -81,6 +84,7 @@ def scatter_chart(
     points = [p for p in points if abs(p.x) < HUGE and abs(p.y) < HUGE]
     if not points:
         return ""
+    width, height = WIDE if len(points) > MANY else SIZE
     xs = [point.x for point in points]
     ys = [value for p in points for value in (p.y, p.low, p.high) if value is not None]
     ys += [level.y for level in levels]
@@ -89,14 +93,14 @@ def scatter_chart(
     y_low, y_high = _padded(min(ys), max(ys), logarithmic=False)
     if min(ys) >= 0:
         y_low = max(0.0, y_low)
-    base = HEIGHT - BOTTOM
+    base = height - BOTTOM
 
     def place_x(x: float) -> float:
         if logarithmic:
             share = math.log(x / x_low) / math.log(x_high / x_low)
         else:
             share = (x - x_low) / (x_high - x_low)
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
+        return LEFT + share * (width - LEFT - RIGHT)
 
     def place_y(y: float) -> float:
         return base - (y - y_low) / (y_high - y_low) * (base - TOP)
@@ -104,13 +108,13 @@ def scatter_chart(
     told = [f"{p.name}: {p.y:.4g} at {p.x:.4g}" for p in points]
     spoken = "; ".join([*told, *(f"{level.name}: {level.y:.4g}" for level in levels)])
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(f"{title}: {spoken}", quote=True)}">'
     ]
     for value in ticks(y_low, y_high):
         y = place_y(value)
         parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
             f"{tick_text(value)}</text>"
         )
@@ -122,8 +126,8 @@ def scatter_chart(
             f"{tick_text(value)}</text>"
         )
     parts.append(
-        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>'
-        f'<text class="axis-label" x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">'
+        f'<line class="axis" x1="{LEFT}" x2="{width - RIGHT}" y1="{base}" y2="{base}"/>'
+        f'<text class="axis-label" x="{width - RIGHT}" y="{height - 6}" text-anchor="end">'
         f"{escape(x_label)}{', log scale' if logarithmic else ''}</text>"
         f'<text class="axis-label" transform="translate(13 {(TOP + base) / 2:.0f}) rotate(-90)" '
         f'text-anchor="middle">{escape(y_label)}</text>'
@@ -131,7 +135,7 @@ def scatter_chart(
     for level in levels:
         y = place_y(level.y)
         parts.append(
-            f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<line class="level" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
     best = front(points)
     if len(best) > 1:
@@ -150,13 +154,13 @@ def scatter_chart(
         )
         taken.append(_Spot(left=x - DOT, top=y - DOT, right=x + DOT, bottom=y + DOT))
     for point in points:
-        parts.append(_name(point.name, place_x(point.x), place_y(point.y), taken))
+        parts.append(_name(point.name, place_x(point.x), place_y(point.y), taken, (width, height)))
     for level in levels:
         y = place_y(level.y)
-        width = LETTER * len(level.name)
+        length = LETTER * len(level.name)
         free = [
-            _Spot(left=left, top=y - LINE - 2, right=left + width, bottom=y - 2)
-            for left in (WIDTH - RIGHT - width, LEFT + 4, (LEFT + WIDTH - width) / 2)
+            _Spot(left=left, top=y - LINE - 2, right=left + length, bottom=y - 2)
+            for left in (width - RIGHT - length, LEFT + 4, (LEFT + width - length) / 2)
         ]
         spot = next((s for s in free if not any(map(s.meets, taken))), free[0])
         taken.append(spot)
@@ -167,9 +171,10 @@ def scatter_chart(
     return "".join(parts)
 
 
-def _name(name: str, x: float, y: float, taken: list[_Spot]) -> str:
+def _name(name: str, x: float, y: float, taken: list[_Spot], size: tuple[int, int]) -> str:
     """A point's name where it fits best; its place is taken from then on."""
     width = LETTER * len(name)
+    right, bottom_line = size[0], size[1] - BOTTOM
     places = [
         (x + DOT + 4, y + 4),
         (x - DOT - 4 - width, y + 4),
@@ -179,16 +184,20 @@ def _name(name: str, x: float, y: float, taken: list[_Spot]) -> str:
         (x - DOT - 2 - width, y + DOT + LINE - 2),
         (x - width / 2, y - DOT - 12),
         (x - width / 2, y + DOT + LINE + 6),
+        (x + DOT + 8, y - DOT - LINE - 6),
+        (x - DOT - 8 - width, y - DOT - LINE - 6),
+        (x + DOT + 8, y + DOT + 2 * LINE + 4),
+        (x - DOT - 8 - width, y + DOT + 2 * LINE + 4),
     ]
     chosen = None
     for left, bottom in places:
         spot = _Spot(left=left, top=bottom - LINE + 2, right=left + width, bottom=bottom + 3)
-        inside = spot.left >= LEFT and spot.right <= WIDTH and spot.top >= 0
-        if inside and spot.bottom <= HEIGHT - BOTTOM and not any(map(spot.meets, taken)):
+        inside = spot.left >= LEFT and spot.right <= right and spot.top >= 0
+        if inside and spot.bottom <= bottom_line and not any(map(spot.meets, taken)):
             chosen = spot
             break
     if chosen is None:  # no free place: to the side that has room
-        left = x + DOT + 4 if x + DOT + 4 + width <= WIDTH else max(0.0, x - DOT - 4 - width)
+        left = x + DOT + 4 if x + DOT + 4 + width <= right else max(0.0, x - DOT - 4 - width)
         chosen = _Spot(left=left, top=y - LINE / 2, right=left + width, bottom=y + LINE / 2)
     taken.append(chosen)
     place = f'x="{chosen.left:.1f}" y="{chosen.bottom - 3:.1f}"'

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from support_geo import drawn, write_scene
 
 from t4spp.errors import GeoError
-from t4spp.geo import pictures
-from t4spp.geo.pictures import PictureView, Scaling, SceneReader, find_limits, open_paths
+from t4spp.geo import open_files, pictures
+from t4spp.geo.open_files import open_paths
+from t4spp.geo.pictures import PictureView, Scaling, SceneReader, find_limits
 from t4spp.geo.resampling import Resampler, axis_weights
 from t4spp.geo.scenes import read_scene
 from t4spp.types import Box
@@ -214,7 +215,7 @@ def test_resampled_windows_of_one_scene_fit_together(tmp_path, monkeypatch):
 
 
 def test_files_stay_open_up_to_a_bound_and_close_on_request(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_OPEN", 4)
+    monkeypatch.setattr(open_files, "MAX_OPEN", 4)
     handles = Path("/proc/self/fd")
     before = len(list(handles.iterdir())) if handles.exists() else None
     readers = [reader_of(write_scene(tmp_path / f"{n}.tif")) for n in range(9)]

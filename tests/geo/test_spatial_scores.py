@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,12 @@ shapely = pytest.importorskip("shapely", reason="the extra geo is not installed"
 
 from support_spatial import UTM, answered, squares, write_scene  # noqa: E402
 
+from t4spp.errors import RunError  # noqa: E402
 from t4spp.evaluation.spatial_layers import write_layers  # noqa: E402
 from t4spp.evaluation.spatial_scores import SpatialScores, score_space  # noqa: E402
 from t4spp.evaluation.spatial_windows import PackedLevels, PackedMask  # noqa: E402
 from t4spp.geo.windows import WindowView  # noqa: E402
+from t4spp.report.window_rows import read_window_rows  # noqa: E402
 
 SIZE = (96, 128)
 BUILDINGS = squares(SIZE, (4, 4, 20), (20, 50, 30), (60, 90, 25), (70, 10, 12))
@@ -211,3 +215,33 @@ def test_packed_masks_and_occupancies_come_back_as_they_were(seed: int) -> None:
     assert np.array_equal(PackedMask.of(mask).mask(), mask)
     levels = (rng.integers(0, 256, (13, 21)) * mask).astype(np.uint8)
     assert np.array_equal(PackedLevels.of(levels).levels(), levels)
+
+
+def test_layers_that_cannot_be_written_are_one_clear_error_and_leave_nothing(
+    tmp_path: Path,
+) -> None:
+    scores = scored(tmp_path, WindowView(size=64), BUILDINGS, BUILDINGS)
+    with pytest.raises(RunError, match="cannot be written"):
+        write_layers(tmp_path / "nowhere" / "val.layers.gpkg", scores)
+    path = tmp_path / "val.layers.gpkg"
+    write_layers(path, scores)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as a disk that fills
+    try:
+        with pytest.raises(RunError, match="cannot be written"):
+            write_layers(path, scores)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scene.tif", "val.layers.gpkg"]
+
+
+def test_damaged_layers_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "val.layers.gpkg"
+    assert read_window_rows(path) == []
+    path.write_bytes(b"no GeoPackage")
+    with pytest.raises(RunError, match=r"val\.layers\.gpkg is damaged"):
+        read_window_rows(path)

@@ -254,3 +254,25 @@ def test_scores_stand_against_tokens_a_hectare(tmp_path: Path, data: Path) -> No
         "Mean IoU against tokens an answer",
     ]
     assert all("next-brick: " in chart and "image-rrle: " in chart for chart in charts)
+
+
+def test_spacenet_answered_from_the_truth_finds_every_building_once(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    folder = shared_data / "rs_spacenet"
+    config = json.loads(write_config(tmp_path, tmp_path).read_text())
+    config["scheme"]["params"]["max_regions"] = 64
+    config["data"]["recipe"]["params"] |= {
+        "scenes": str(folder / "sample_geotiff.tif"),
+        "labels": str(folder / "geotiff_labels.geojson"),
+        "windows": {"size": 256, "stride": 128},
+    }
+    path = tmp_path / "spacenet.yaml"
+    path.write_text(json.dumps(config))
+    run = tmp_path / "run"
+    assert main(["run", str(path), "-o", str(run)]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    (scene,) = metrics["space"]["scenes"]
+    assert scene["true_m2"] == 8454.5  # 33,818 pixels of sample_fp_mask_from_geojson.tif
+    assert scene["iou"] > 0.97 and abs(scene["area_error"]) < 0.01
+    assert scene["objects"] == {"predicted": 43, "true": 43, "matched": 43, "f1": 1.0}

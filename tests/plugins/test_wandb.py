@@ -270,3 +270,28 @@ def test_wandb_is_offline_unless_the_config_says_online() -> None:
 
 def test_wandb_is_listed_as_a_tracker() -> None:
     assert "wandb" in load_catalogue().components["tracker"]
+
+
+def test_page_that_is_kept_is_shown_as_well(tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    class Recorder:
+        def log(self, content: dict[str, Any]) -> None:
+            told.append(content)
+
+        def log_artifact(self, artifact: Any) -> None:
+            told.append((artifact.name, artifact.type, sorted(artifact.manifest.entries)))
+
+    tracker = WandbTracker(WandbConfig())
+    tracker._run = Recorder()
+    page, layers = tmp_path / "val.map.html", tmp_path / "val.layers.gpkg"
+    page.write_text("<p>where it fails</p>")
+    layers.write_bytes(b"layers")
+    tracker.artifact("demo-val-layers", "layers", layers)
+    tracker.artifact("demo-val-map", "map", page)
+    assert told[:2] == [
+        ("demo-val-layers", "layers", ["val.layers.gpkg"]),
+        ("demo-val-map", "map", ["val.map.html"]),
+    ]
+    (shown,) = told[2:]
+    assert "where it fails" in shown["pages/demo-val-map"].html

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from t4spp.errors import RecipeError
 from t4spp.schemes.labels import label_fault
 from t4spp.types import Box
+from t4spp_recipes.remote_sensing.prompt_config import PromptsConfig
 from t4spp_recipes.remote_sensing.prompts import (
     MAX_ABSENT,
     Asked,
-    PromptsConfig,
     Thing,
     Vocabulary,
     absent_of,

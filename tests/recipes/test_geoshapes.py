@@ -152,6 +152,17 @@ def test_samples_can_be_handed_to_workers(cache: Path) -> None:
     assert again[3].targets[0].label == samples[3].targets[0].label
 
 
+def test_config_of_the_page_about_remote_sensing_is_valid(project: Path, tmp_path: Path) -> None:
+    from t4spp.config import load_config
+    from t4spp.plugins import load_catalogue
+
+    page = (project / "docs" / "remote-sensing.md").read_text()
+    written = page.partition("```yaml\n# mine.yaml\n")[2].partition("```")[0]
+    path = tmp_path / "mine.yaml"
+    path.write_text(written)
+    assert load_config(path, (), load_catalogue()).data.recipe.name == "geotiff"
+
+
 def test_data_write_puts_scenes_into_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -432,6 +432,13 @@ def test_index_is_built_once_and_again_when_a_file_changes(one, own_cache, monke
     assert not list(own_cache.glob("*.part"))
 
 
+def test_index_that_cannot_be_kept_costs_time_only_and_is_logged(one, tmp_path, caplog):
+    (tmp_path / "file").write_text("no folder")
+    recipe = one((0, 0, 9, 9), cache_dir=tmp_path / "file")
+    assert len(recipe.samples("all")) == 1
+    assert "the index of windows is not kept" in caplog.text
+
+
 def test_samples_pickle_and_read_nothing_before_pixels_are_asked_for(one, tmp_path):
     recipe = one((0, 0, 9, 9), windows={"size": 32})
     samples = pickle.loads(pickle.dumps(recipe.samples("all")))

@@ -105,7 +105,7 @@ def test_too_few_blocks_are_an_error_that_says_what_to_change(build, tmp_path):
         RecipeError, match=r"the area has 1 blocks, too few to hold out val.*block_m"
     ):
         build(split={"val_share": 0.2, "block_m": 100}, windows={"size": 32}).samples("val")
-    with pytest.raises(RecipeError, match=r"no window lies wholly in ground of 'train'.*gap_m"):
+    with pytest.raises(RecipeError, match=r"no window is left in 'train'.*gap_m"):
         build(split={"val_share": 0.2, "gap_m": 100}, windows={"size": 16}).samples("val")
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from t4spp.errors import RecipeError
 from t4spp.geo.crs import reproject_points, same_crs
-from t4spp.geo.pictures import read_bands
+from t4spp.geo.open_files import read_bands
 from t4spp.geo.scenes import Scene, read_scene
 from t4spp.geo.windows import Window
 from t4spp.types import BoolMask, Box

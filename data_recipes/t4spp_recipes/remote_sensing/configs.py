@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from t4spp.geo.pictures import PictureView
 from t4spp.geo.view import SceneView
 from t4spp.geo.windows import WindowView
-from t4spp_recipes.remote_sensing.prompts import PromptsConfig
+from t4spp_recipes.remote_sensing.prompt_config import PromptsConfig
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Metres = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]

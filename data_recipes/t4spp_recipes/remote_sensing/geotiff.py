@@ -17,7 +17,7 @@ from t4spp.errors import RecipeError
 from t4spp.geo.scenes import Scene
 from t4spp_recipes.remote_sensing.class_maps import ClassMapLabels
 from t4spp_recipes.remote_sensing.configs import GeoTiffConfig, Paths, SplitConfig
-from t4spp_recipes.remote_sensing.label_sources import Labels, VectorLabels
+from t4spp_recipes.remote_sensing.label_sources import Labels
 from t4spp_recipes.remote_sensing.scene_lists import (
     SCENE_SUFFIXES,
     VECTOR_SUFFIXES,
@@ -27,6 +27,7 @@ from t4spp_recipes.remote_sensing.scene_lists import (
 )
 from t4spp_recipes.remote_sensing.scene_windows import SceneWindows
 from t4spp_recipes.remote_sensing.sources import GEOTIFF_SOURCES
+from t4spp_recipes.remote_sensing.vector_labels import VectorLabels
 
 BANEPA_SPLIT = SplitConfig(by="side", val_share=0.2)
 """Of the preset, unless ``split`` is given: the eastern one of six columns of tiles."""

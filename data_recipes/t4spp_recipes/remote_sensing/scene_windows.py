@@ -20,12 +20,12 @@ from t4spp.types import Sample
 from t4spp_recipes.lazy_samples import LazySamples
 from t4spp_recipes.remote_sensing.configs import WindowsConfig
 from t4spp_recipes.remote_sensing.label_sources import Labels
+from t4spp_recipes.remote_sensing.prompt_config import class_phrase
 from t4spp_recipes.remote_sensing.prompts import (
     Asked,
     Thing,
     absent_of,
     choose_absent,
-    class_phrase,
     classes_asked,
     prompts_of,
     vocabulary_of,

@@ -1,8 +1,9 @@
 """Which windows train and which are held out, by where they lie.
 
 Neighbouring windows show the same streets and the same light, so a random split of windows
-flatters a model. Here whole blocks of ground, or a strip at one side, are held out; a window
-belongs to a split only if all of its ground does.
+flatters a model. Here whole blocks of ground, or a strip at one side, are held out. A window
+belongs to the block of its centre; train windows that would show ground of a held-out one are
+left out.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from t4spp_recipes.remote_sensing.configs import SplitConfig
 from t4spp_recipes.remote_sensing.strips import held_out
 
 NOWHERE = ""
-"""The split of windows that show ground of two."""
+"""The split of windows that are left out."""
 BLOCKS = 8
 """Blocks along the area's longer side, unless ``block_m`` says otherwise."""
 EDGE = 0.02
-"""Pixels by which a window may reach over a border: rounding of the transforms."""
+"""Pixels by which windows of two splits may overlap: rounding of the transforms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,48 +107,48 @@ def _by_blocks(
     else:
         side = np.full(2, config.block_m)
 
-    def cells(margin: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """int64[N, 4]: first and last column, first and last row of blocks."""
-        left, right = bounds[:, 0] - margin, bounds[:, 2] + margin
-        top, bottom = bounds[:, 3] + margin, bounds[:, 1] - margin
-        edges = [left - origin[0], right - origin[0], origin[1] - top, origin[1] - bottom]
-        sides = [side[0], side[0], side[1], side[1]]
-        return np.stack(
-            [np.floor(edge / each) for edge, each in zip(edges, sides, strict=True)], axis=1
-        ).astype(np.int64)
-
-    centres = np.stack(
-        [
-            (bounds[:, 0] + bounds[:, 2]) / 2 - origin[0],
-            origin[1] - (bounds[:, 1] + bounds[:, 3]) / 2,
-        ],
-        axis=1,
-    )
-    of_window = np.floor(centres / side).astype(np.int64)
-    blocks, counts = np.unique(of_window, axis=0, return_counts=True)
-    chosen = _choose(blocks, counts, config, seed)
-    own, wide = cells(-slack), cells(config.gap_m - slack)
-    found = np.full(len(bounds), NOWHERE, dtype="<U5")
-    for row in range(len(bounds)):
-        name = _only(own[row], chosen)
-        if name == "train" and config.gap_m and _only(wide[row], chosen) != "train":
-            name = NOWHERE
-        found[row] = name
+    centres = (bounds[:, :2] + bounds[:, 2:]) / 2
+    of_window = np.floor(
+        np.stack([centres[:, 0] - origin[0], origin[1] - centres[:, 1]], axis=1) / side
+    ).astype(np.int64)
+    blocks, block_of, counts = np.unique(of_window, axis=0, return_inverse=True, return_counts=True)
+    names = _choose(blocks, counts, config, seed)
+    found = names[block_of.reshape(-1)]
+    # Windows reach over the borders of blocks: those that would show ground of a split that is
+    # held out harder are left out, so that no held-out window is lost to its neighbours.
+    for held, others in (("test", ("train", "val")), ("val", ("train",))):
+        for name in others:
+            gap = config.gap_m if name == "train" else 0.0
+            rows = np.flatnonzero(found == name)
+            near = _meeting(bounds, rows, np.flatnonzero(found == held), gap - slack)
+            found[rows[near]] = NOWHERE
     for name in config.splits:
         if not (found == name).any():
             raise RecipeError(
-                f"split: no window lies wholly in ground of {name!r}: {len(blocks)} blocks of "
+                f"split: no window is left in {name!r}: {len(blocks)} blocks of "
                 f"{side[0]:.0f} x {side[1]:.0f} m, windows of {window[0]:.0f} x {window[1]:.0f} m. "
                 "Choose larger blocks (block_m), a smaller gap_m, or another share."
             )
     return found
 
 
-def _only(cells: npt.NDArray[np.int64], chosen: dict[tuple[int, int], str]) -> str:
-    """The one split of all blocks in a rectangle of them; ``NOWHERE`` where there are two."""
-    x0, x1, y0, y1 = cells.tolist()
-    names = {chosen.get((x, y), "train") for x in range(x0, x1 + 1) for y in range(y0, y1 + 1)}
-    return names.pop() if len(names) == 1 else NOWHERE
+def _meeting(
+    bounds: npt.NDArray[np.float64],
+    rows: npt.NDArray[np.int64],
+    others: npt.NDArray[np.int64],
+    margin: npt.NDArray[np.float64],
+) -> npt.NDArray[np.bool_]:
+    """bool[N]: which of ``rows`` come nearer than ``margin`` metres to one of ``others``."""
+    import shapely
+
+    near = np.zeros(len(rows), dtype=np.bool_)
+    if not len(rows) or not len(others):
+        return near
+    tree = shapely.STRtree(shapely.box(*bounds[others].T))
+    own, m = bounds[rows], margin[rows]
+    wide = shapely.box(own[:, 0] - m, own[:, 1] - m, own[:, 2] + m, own[:, 3] + m)
+    near[np.unique(tree.query(wide)[0])] = True
+    return near
 
 
 def _choose(
@@ -155,8 +156,8 @@ def _choose(
     counts: npt.NDArray[np.int64],
     config: SplitConfig,
     seed: int,
-) -> dict[tuple[int, int], str]:
-    """Held-out blocks, ranked by a hash, until each split has about its share of windows."""
+) -> npt.NDArray[np.str_]:
+    """The split of each block: ranked by a hash, until each has about its share of windows."""
     held = config.splits[1:]
     if len(blocks) <= len(held):
         raise RecipeError(
@@ -165,7 +166,7 @@ def _choose(
         )
     ranked = sorted(range(len(blocks)), key=lambda i: digest_of("block", seed, *blocks[i].tolist()))
     shares = {"val": config.val_share, "test": config.test_share}
-    chosen: dict[tuple[int, int], str] = {}
+    chosen = np.full(len(blocks), "train", dtype="<U5")
     for place, name in enumerate(held):
         wanted, taken = shares[name] * counts.sum(), 0
         reserve = len(held) - place  # blocks that the later splits and train need
@@ -175,7 +176,7 @@ def _choose(
                 break
             ranked.pop(0)
             taken += int(counts[index])
-            chosen[(int(blocks[index][0]), int(blocks[index][1]))] = name
+            chosen[index] = name
     return chosen
 
 

@@ -16,10 +16,10 @@ from t4spp.components import Source
 from t4spp.errors import RecipeError
 from t4spp.geo.scenes import Scene, gdal_errors, stamp_of
 from t4spp_recipes.progress import with_progress
-from t4spp_recipes.remote_sensing.label_sources import VectorLabels
 from t4spp_recipes.remote_sensing.scene_lists import VECTOR_SUFFIXES, find_files
 from t4spp_recipes.remote_sensing.scene_windows import SceneWindows
 from t4spp_recipes.remote_sensing.sources import XYZ_SOURCES
+from t4spp_recipes.remote_sensing.vector_labels import VectorLabels
 from t4spp_recipes.remote_sensing.xyz_config import XyzTilesConfig
 from t4spp_recipes.remote_sensing.xyz_names import WEB_MERCATOR, TileFile, find_tiles
 

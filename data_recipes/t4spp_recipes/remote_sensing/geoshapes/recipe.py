@@ -17,10 +17,10 @@ from t4spp.geo.view import SceneView
 from t4spp.types import Sample
 from t4spp_recipes.remote_sensing.geoshapes.files import ready_scenes, write_scenes
 from t4spp_recipes.remote_sensing.geoshapes.params import GeoShapesConfig
-from t4spp_recipes.remote_sensing.label_sources import VectorLabels
 from t4spp_recipes.remote_sensing.scene_lists import read_scenes
 from t4spp_recipes.remote_sensing.scene_windows import ALL, SceneWindows
 from t4spp_recipes.remote_sensing.sources import GEOSHAPES_SOURCES
+from t4spp_recipes.remote_sensing.vector_labels import VectorLabels
 from t4spp_recipes.remote_sensing.window_index import default_cache_dir
 
 
