@@ -206,7 +206,7 @@ def test_predictions_of_another_scheme(refused: Refused) -> None:
     assert main(["run", "oracle.yaml"]) == 0
     for change in ("scheme.name=image-irle", "scheme.params.grid=5"):
         error = refused("evaluate", "runs/classes", "--set", change)
-        assert "was written with the scheme image-rrle@1:" in error
+        assert "is a run of the scheme image-rrle@1:" in error
 
 
 def test_checkpoint_of_another_backbone(refused: Refused) -> None:

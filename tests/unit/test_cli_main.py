@@ -293,4 +293,4 @@ def test_what_stands_behind_two_dashes_is_no_option(capsys: pytest.CaptureFixtur
     assert main(["predict", "--run", "nowhere", "-o", "y", "--", "a.png", "--debug"]) == 2
     assert "Traceback" not in capsys.readouterr().err
     args = build_parser("predict").parse_args(["--run", "x", "-o", "y", "--", "a.png", "--dog"])
-    assert (args.picture, args.prompt) == ("a.png", "--dog")
+    assert (args.picture, args.prompt) == ("a.png", ["--dog"])
