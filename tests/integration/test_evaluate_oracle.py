@@ -165,7 +165,7 @@ def test_predictions_of_another_scheme_are_refused_and_nothing_is_changed(run, c
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     code, out, err = _evaluate(capsys, run, "--set", "scheme.params.grid=16")
     assert (code, out) == (2, "")
-    assert "was written with the scheme next-brick@1:" in err
+    assert "is a run of the scheme next-brick@1:" in err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
