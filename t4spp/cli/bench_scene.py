@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -43,8 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate, measure and print."""
+    from rasterio.errors import NotGeoreferencedWarning
+
     from t4spp.geo.scene_bench import bench_scene
 
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # of masks on plain pixels
     size = _size(args.size)
     window = args.window
     stride = round(window * 0.75) if args.stride is None else args.stride

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -97,6 +98,8 @@ def refuse_options(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace, prompts: Sequence[str], labels: Sequence[str] | None) -> int:
     """Refuse what is wrong, then load the run and segment the scene."""
+    from rasterio.errors import NotGeoreferencedWarning
+
     from t4spp.cli.following import tell_features
     from t4spp.cli.options import catalogue_of, print_json
     from t4spp.cli.progress import progress_bar
@@ -119,6 +122,8 @@ def run(args: argparse.Namespace, prompts: Sequence[str], labels: Sequence[str] 
         raise ConfigError("--live shows one picture; a scene has many windows. Leave it out.")
     if args.truth_column is not None and args.truth is None:
         raise ConfigError("--truth-column names a column of --truth FILE; give both")
+    # masks are drawn on plain pixels; filters of one thread do not last, the other reads meanwhile
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     run_folder = Path(args.run)
     experiment = open_experiment(run_folder, catalogue_of(args), args.set)
     with ExitStack() as stack:

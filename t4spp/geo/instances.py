@@ -5,8 +5,8 @@ Every region that a window's answer holds is a *piece*. Pieces of two windows ar
 - where both windows see the same pixels: if they fit each other best and their masks agree there
   (IoU of at least ``SAME_IOU``); or if a window's border cuts a piece, and the other window's
   piece covers most of what there is of it (``SAME_COVER``);
-- where the windows only touch: if both reach the common border and lie side by side along it
-  (over ``SAME_CONTACT`` of the shorter one).
+- where the windows only touch: if both reach the common border and lie side by side along it,
+  give or take a pixel (at least ``SAME_CONTACT`` of the shorter one).
 
 Nothing here knows about pixels that are finished: the stitcher says what may be forgotten.
 """
@@ -266,12 +266,32 @@ def _touching(new: View, old: View) -> Iterator[tuple[Piece, Piece]]:
     here, there = side
     mine = [(p, line) for p in new.pieces if (line := _along(p, here)) is not None]
     theirs = [(p, line) for p in old.pieces if (line := _along(p, there)) is not None]
-    for a, one in mine:
-        for b, other in theirs:
-            facing = int(np.count_nonzero(one & other))
-            shorter = min(int(np.count_nonzero(one)), int(np.count_nonzero(other)))
-            if a.label == b.label and facing and facing >= SAME_CONTACT * shorter:
+    pairs = [(a, one, b, other) for a, one in mine for b, other in theirs if a.label == b.label]
+    faced: set[int] = set()
+    for a, one, b, other in pairs:
+        if (one & other).any():
+            faced |= {a.number, b.number}
+            if _face(one, other):
                 yield a, b
+    for a, one, b, other in pairs:  # descriptors round: a pixel off is no gap, if nothing is nearer
+        if not {a.number, b.number} & faced and _face(one, other, give=True):
+            yield a, b
+
+
+def _face(one: BoolMask, other: BoolMask, *, give: bool = False) -> bool:
+    """Whether most of the shorter of two contacts, bool[length], faces the other; a pixel given."""
+    if np.count_nonzero(one) > np.count_nonzero(other):
+        one, other = other, one
+    facing = np.count_nonzero(one & (_widened(other) if give else other))
+    return bool(facing and facing >= SAME_CONTACT * np.count_nonzero(one))
+
+
+def _widened(line: BoolMask) -> BoolMask:
+    """By a pixel on either side."""
+    wide = line.copy()
+    wide[1:] |= line[:-1]
+    wide[:-1] |= line[1:]
+    return wide
 
 
 def _sides(new: Box, old: Box) -> tuple[Box, Box] | None:

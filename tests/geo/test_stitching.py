@@ -172,6 +172,18 @@ def test_one_window_that_errs_is_outvoted_and_counted():
     assert stitcher.counters == {"objects_outvoted": 1}
 
 
+def test_a_sliver_beyond_the_border_joins_what_it_was_cut_from_a_pixel_off():
+    body, sliver = np.zeros((2, 20, 20), dtype=np.bool_)
+    body[5:15, 10:20] = True
+    sliver[4, 0] = True  # the descriptor rounded the corner away from row 5
+    sink = Collected()
+    stitcher = Stitcher((20, 40), ["thing"], sink)
+    stitcher.add(Placed(Box(y0=0, x0=0, y1=20, x1=20)), [Region(label="thing", mask=body)])
+    stitcher.add(Placed(Box(y0=0, x0=20, y1=20, x1=40)), [Region(label="thing", mask=sliver)])
+    stitcher.finish()
+    assert [found.num_pixels for found in sink.found] == [101]
+
+
 def test_windows_are_counted_and_joins_too():
     truth = np.zeros((40, 40), dtype=np.int32)
     truth[15:25, 15:25] = 1
