@@ -60,7 +60,7 @@ def run_on_model(args: argparse.Namespace) -> int:
     bench = DecodeBench(
         backbone, experiment.scheme, experiment.builder(backbone), samples, experiment.settings()
     )
-    rounds = sum(len(samples) for size in sizes for way in WAYS if size == 1 or not way.alone)
+    rounds = sum(len(samples) for size in sizes for way in WAYS if way.fits(size))
     with progress_bar(rounds, "bench decode") as progress:
         costs = list(bench.costs(sizes, told=progress))
     model, _ = loaded(backbone)

@@ -109,6 +109,11 @@ class Driver:
         return _READS_MASKS[name]
 
     @property
+    def most(self) -> int:
+        """Tokens of a row that one pass reads at most."""
+        return WIDTHS[-1]
+
+    @property
     def device(self) -> torch.device:
         """Where logits come out."""
         device: torch.device = self._ids.device
@@ -130,6 +135,12 @@ class Driver:
         self._try_out(outputs)
         logits: Tensor = outputs.logits[:, -1]
         return logits
+
+    def keys(self) -> Tensor:
+        """float[B, H, P, D]: the last layer's keys of the prompt, which :meth:`prompt` has read."""
+        found = self._cache.slot_layers[-1].keys
+        assert found is not None
+        return found[:, :, : self.num_prompt]
 
     def step(self, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> Tensor:
         """Read more tokens: float[B, Q, V], the logits behind each; garbage beyond a row's own.

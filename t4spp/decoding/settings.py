@@ -26,7 +26,9 @@ class GenerationSettings:
             for constrained answers.
         drafts: tokens to guess a pass in each row; None lets what passes cost decide, 0 drafts
             nothing.
-        forced: whether tokens that the grammar forces are appended without being chosen.
+        forced: whether tokens that the grammar forces are appended without being chosen; where
+            ``drafts`` are, they are.
+        shared: whether what prompts about one picture have in common is read once a batch.
         cache: ``static`` keeps the shape of the cache of the fast engine.
         compiled: whether the fast engine compiles its passes; needs a static cache.
     """
@@ -43,5 +45,6 @@ class GenerationSettings:
     engine: Literal["auto", "fast", "generate"] = "auto"
     drafts: int | None = None
     forced: bool = True
+    shared: bool = True
     cache: Literal["dynamic", "static"] = "dynamic"
     compiled: bool = False

@@ -1,12 +1,13 @@
 """Prompts of a batch that begin alike are read once: several questions about one picture.
 
 The model reads one prompt of each picture. Its keys and values are those of the others, too, as far
-as their tokens agree; each of these then reads the rest of its own tokens. What a picture costs,
-the encoder and hundreds of tokens, is paid once a batch.
+as their tokens agree; each of these then reads the rest of its own tokens. So a picture goes
+through the encoder and the language model once a batch.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from t4spp.decoding.driving import Driver
+
+logger = logging.getLogger(__name__)
 
 _TEXT_TENSORS = {"input_ids", "attention_mask", "position_ids", "token_type_ids"}
 """Inputs that hold nothing of a picture."""
@@ -50,6 +53,13 @@ class Shared:
             max_length: longest prompt in tokens.
         """
         groups = _groups(asked)
+        if not _alike(asked, groups):
+            logger.warning(
+                "prompts with one image_id and size have different pictures, for example %r: each "
+                "is read in full. The recipe must name pictures apart.",
+                asked.conversations[0].image_id,
+            )
+            return None
         if len(groups) == len(asked.conversations):
             return None
         pictured = picture_tokens(backbone)
@@ -103,13 +113,39 @@ def decide(model: Any, shares: bool) -> None:
 _VERDICTS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
+def other_ending(backbone: Backbone, asked: Asked) -> Asked:
+    """The same prompts, each with another last token: one that stands in it before."""
+    tensors = dict(asked.inputs.tensors)
+    ids = tensors["input_ids"].clone()
+    pictured = picture_tokens(backbone)
+    for row, known in zip(ids, _unpadded(asked), strict=True):
+        last = known[-1]
+        others = (token for token in reversed(known) if token != last and token not in pictured)
+        row[-1] = next(others, last)
+    return replace(asked, inputs=replace(asked.inputs, tensors={**tensors, "input_ids": ids}))
+
+
 def _groups(asked: Asked) -> list[list[int]]:
     """Places of prompts about one picture; who shows examples stands alone."""
     groups: dict[Any, list[int]] = {}
     for place, conversation in enumerate(asked.conversations):
         alone = conversation.examples or not conversation.image_id
-        groups.setdefault(place if alone else conversation.image_id, []).append(place)
+        key = place if alone else (conversation.image_id, tuple(conversation.size))
+        groups.setdefault(key, []).append(place)
     return list(groups.values())
+
+
+def _alike(asked: Asked, groups: Sequence[Sequence[int]]) -> bool:
+    """Whether a group's pictures are the same, where the tensors have one row a prompt."""
+    tensors = asked.inputs.tensors
+    told_by_token = tensors["input_ids"].shape
+    return all(
+        tensor[place].equal(tensor[group[0]])
+        for tensor in tensors.values()
+        if tensor.shape[:2] != told_by_token and len(tensor) == len(asked.conversations)
+        for group in groups
+        for place in group[1:]
+    )
 
 
 def _unpadded(asked: Asked) -> list[tuple[int, ...]]:

@@ -52,6 +52,7 @@ class Way:
         settings: what it differs in from the run's settings.
         like: the way whose texts it must write, too; empty where it is the first of its kind.
         alone: whether it takes one prompt at a time only.
+        several: whether it differs from others only where it takes several.
     """
 
     name: str
@@ -59,6 +60,11 @@ class Way:
     settings: dict[str, Any]
     like: str = ""
     alone: bool = False
+    several: bool = False
+
+    def fits(self, size: int) -> bool:
+        """Whether batches of ``size`` prompts are measured."""
+        return not (self.alone and size > 1) and not (self.several and size == 1)
 
 
 def lookup_engine(
@@ -141,6 +147,13 @@ WAYS = (
         engine=fast_engine,
         settings={"constrained": True},
         like=HELD,
+    ),
+    Way(
+        name="fast, prompts apart",
+        engine=fast_engine,
+        settings={"constrained": True, "shared": False},
+        like=HELD,
+        several=True,
     ),
     Way(
         name="fast, drafts without grammar",
@@ -253,7 +266,7 @@ class DecodeBench:
         """
         for size in batch_sizes:
             for way in ways:
-                if way.alone and size > 1:
+                if not way.fits(size):
                     continue
                 self._answers(way, size, self._talks[:size], self._labels[:size])
                 yield self._cost(way, size, told)

@@ -133,6 +133,20 @@ def test_a_family_writes_what_its_generate_writes(
     assert verdict(backbone.model) is (family != "paligemma2")
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("family", ["llava-1.5", "paligemma2"])
+def test_rounding_does_not_hide_a_prompt_that_is_read_both_ways(
+    family: str, dtype: torch.dtype, tiny_vlm: Callable[[str], Path]
+) -> None:
+    """In 16 bits logits differ by more for rounding than for what the prompt's end changes."""
+    scheme = scheme_of("image-rrle")
+    backbone = support_hf_vlm.loaded(tiny_vlm(family), scheme.special_tokens)
+    backbone.model.to(dtype)
+    (batch,) = batches(backbone, scheme, support_hf_vlm.talk, 2, 2)
+    fast_engine(backbone, replace(batch, max_new_tokens=4), scheme, GenerationSettings())
+    assert verdict(backbone.model) is (family != "paligemma2")
+
+
 @pytest.mark.parametrize("kinds", [("sliding", "full"), ("sliding", "sliding")], ids="-".join)
 def test_windows_shorter_than_the_answer_slide_with_each_row(
     kinds: tuple[str, str], tiny_vlm: Callable[[str], Path], tmp_path: Path

@@ -13,14 +13,14 @@ from support_backbone import TinyParams, TinyText
 
 from t4spp.data.conversation import Conversation
 from t4spp.decoding.answers import Growing
-from t4spp.decoding.asking import EngineBatch
+from t4spp.decoding.asking import Asked, EngineBatch
 from t4spp.decoding.bounds import TokenBounds
 from t4spp.decoding.choosing import Chooser, admitted, drawn
 from t4spp.decoding.engine import constrained_engine, engine_of, plain_engine
 from t4spp.decoding.pace import Pace
 from t4spp.decoding.planning import Row
 from t4spp.decoding.settings import GenerationSettings
-from t4spp.decoding.sharing import verdict
+from t4spp.decoding.sharing import Shared, verdict
 from t4spp.decoding.speculative import fast_engine
 from t4spp.errors import BackboneError
 from t4spp.schemes.base import Scheme
@@ -306,6 +306,10 @@ def about(batch: EngineBatch, pictures: str) -> EngineBatch:
     return replace(batch, conversations=named)
 
 
+def asked_of(backbone: TinyText, batch: EngineBatch) -> Asked:
+    return Asked.of(backbone, batch, GenerationSettings())
+
+
 MANY = (*LABELS, ("dog",), ("dog", "fog"), ("dog",))
 
 
@@ -343,10 +347,51 @@ def test_the_same_prompt_twice_is_read_once() -> None:
     twice = [replace(first, image_id="a"), replace(second, image_id="a", question=first.question)]
     batch = replace(batch, conversations=twice)
     fast(backbone, batch, scheme)
+    assert verdict(backbone.model) is None, "the same prompt twice proves nothing"
+    fast(backbone, about(batch_of(backbone, scheme, MANY), "aaaaaa"), scheme)
+    assert verdict(backbone.model)
     found = fast(backbone, batch, scheme)
     assert found[0].text == found[1].text
     assert said(found) == said(slow(backbone, batch, scheme))
     assert found[0].num_passes == found[1].num_passes
+
+
+def test_pictures_that_bear_one_name_are_not_taken_for_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    batch = about(batch_of(backbone, scheme, MANY), "aaaaaa")
+    fast(backbone, batch, scheme)
+    assert verdict(backbone.model)
+    sizes = [replace(talk, size=(8, 8 + place)) for place, talk in enumerate(batch.conversations)]
+    assert (
+        Shared.of(backbone, asked_of(backbone, replace(batch, conversations=sizes)), None) is None
+    )
+    asked = asked_of(backbone, batch)
+    pixels = torch.zeros(len(MANY), 3, 4, 4)
+    tensors = {**asked.inputs.tensors, "pixel_values": pixels}
+    backbone.model.config.image_token_id = -1
+    pictured = replace(asked, inputs=replace(asked.inputs, tensors=tensors))
+    assert Shared.of(backbone, pictured, None) is not None
+    pixels[2, 0, 0, 0] = 1
+    assert Shared.of(backbone, pictured, None) is None
+    assert "have different pictures, for example 'a'" in caplog.text
+
+
+def test_sharing_can_be_left_out() -> None:
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    batch = about(batch_of(backbone, scheme, MANY), "aaaaaa")
+    assert said(fast(backbone, batch, scheme, shared=False)) == said(fast(backbone, batch, scheme))
+
+
+def test_a_static_cache_takes_drafts_of_any_length() -> None:
+    scheme = build_scheme("image-full", grid=36, max_label_chars=9)
+    backbone = backbone_of(scheme)
+    batch = batch_of(backbone, scheme, (("dog",),), bound=2500)
+    (found,) = fast(backbone, batch, scheme, cache="static", drafts=2000)
+    assert found.engine == "fast" and found.num_tokens > 1024
 
 
 def test_a_model_whose_prompts_have_no_beginning_of_their_own_is_found_out() -> None:
