@@ -14,7 +14,7 @@ from t4spp.cli.options import add_set_argument
 from t4spp.errors import ConfigError
 
 _OF_REPLAY = ("recipe", "param", "scheme", "limit", "tokenizer", "max_draft")
-_OF_RUN = ("target", "set", "batch_size")
+_OF_RUN = ("target", "set", "batch_size", "samples")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    unused = [name for name in (_OF_RUN if args.replay else _OF_REPLAY) if getattr(args, name)]
+    others = _OF_RUN if args.replay else _OF_REPLAY
+    unused = [name for name in others if getattr(args, name) not in (None, [])]
     if unused and (args.replay or args.target is not None):
         option = "RUN|CONFIG" if unused[0] == "target" else f"--{unused[0].replace('_', '-')}"
         goes = "does not go with --replay" if args.replay else "goes with --replay only"

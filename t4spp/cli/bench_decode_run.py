@@ -22,9 +22,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "target", nargs="?", metavar="RUN|CONFIG", help="a run's folder, or a config file"
     )
     parser.add_argument("--split", help="the recipe's split; default data.eval_split")
-    parser.add_argument(
-        "--samples", type=int, default=16, metavar="N", help="answer the first N prompts (16)"
-    )
+    parser.add_argument("--samples", type=int, metavar="N", help="answer the first N prompts (16)")
     parser.add_argument(
         "--batch-size",
         action="append",
@@ -42,10 +40,9 @@ def run_on_model(args: argparse.Namespace) -> int:
     from t4spp.evaluation.experiment import Experiment, open_experiment
 
     sizes = args.batch_size or [1, 8]
-    if args.samples < 1 or min(sizes) < 1:
-        raise ConfigError(
-            f"--samples {args.samples}, --batch-size {min(sizes)}: expected at least 1"
-        )
+    wanted = 16 if args.samples is None else args.samples
+    if wanted < 1 or min(sizes) < 1:
+        raise ConfigError(f"--samples {wanted}, --batch-size {min(sizes)}: expected at least 1")
     catalogue = catalogue_of(args)
     target = Path(args.target)
     if target.is_file():
@@ -56,7 +53,7 @@ def run_on_model(args: argparse.Namespace) -> int:
         experiment = open_experiment(target, catalogue, args.set)
         backbone = experiment.trained_backbone(target)
     found = experiment.samples(args.split or experiment.config.data.eval_split)
-    samples = [found[number] for number in range(min(args.samples, len(found)))]
+    samples = [found[number] for number in range(min(wanted, len(found)))]
     bench = DecodeBench(
         backbone, experiment.scheme, experiment.builder(backbone), samples, experiment.settings()
     )

@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print."""
+    if args.descriptor and args.load:
+        raise ConfigError(
+            "--descriptor --load: a bare descriptor is held against no tokenizer. Leave one of "
+            "them out."
+        )
     labels = None if args.free_labels else labels_of(args.labels)
     catalogue = catalogue_of(args)
     config = load_config(args.config, args.set, catalogue)
@@ -60,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         backbone = catalogue.build(
             "backbone", config.backbone.name, config.backbone.params, "backbone.params"
         )
-        grammar = answers_of(scheme, backbone, labels, load=args.load)
+        talks = config.generation.talks
+        grammar = answers_of(scheme, backbone, labels, load=args.load, talks=talks)
     grammar = HEADER + grammar
     if args.json:
         print_json(
@@ -90,6 +96,11 @@ def labels_of(texts: list[str]) -> tuple[str, ...]:
     wrong = next((label for label in labels if not isinstance(label, str)), None)
     if wrong is not None:
         raise ConfigError(f"--labels: {wrong!r} is no text; put it in quotes")
+    unreadable = next((label for label in labels if not label.isprintable()), None)
+    if unreadable is not None:
+        raise ConfigError(
+            f"--labels: {unreadable!r} holds what cannot be printed; write plain text"
+        )
     if not labels:
         raise ConfigError(
             "--labels: the list is empty, so nothing could be answered. Name at least one label, "
@@ -99,7 +110,12 @@ def labels_of(texts: list[str]) -> tuple[str, ...]:
 
 
 def answers_of(
-    scheme: Scheme, backbone: Backbone, labels: tuple[str, ...] | None, *, load: bool
+    scheme: Scheme,
+    backbone: Backbone,
+    labels: tuple[str, ...] | None,
+    *,
+    load: bool,
+    talks: bool = False,
 ) -> str:
     """The grammar of whole answers.
 
@@ -108,6 +124,7 @@ def answers_of(
         backbone: whose tokenizer says whether the tags are tokens or text.
         labels: the labels that the prompt admits; None leaves them free.
         load: whether to load it, weights and all.
+        talks: whether answers may say anything before the descriptor.
 
     Raises:
         SchemeError: the scheme has no such grammar, it does not compile, or a label cannot be
@@ -127,7 +144,7 @@ def answers_of(
         tokenizer = None if find is None else find(scheme.special_tokens)
         ends = None
     if tokenizer is None:
-        return answer_grammar(scheme, labels, backbone.answer_joint)
+        return answer_grammar(scheme, labels, backbone.answer_joint, talks=talks)
     constraint = Constraint.of(tokenizer, ends or [tokenizer.eos_token_id])
-    constraint.matcher(scheme, labels, backbone.answer_joint)
-    return constraint.lark(scheme, labels, backbone.answer_joint)
+    constraint.matcher(scheme, labels, backbone.answer_joint, talks=talks)
+    return constraint.lark(scheme, labels, backbone.answer_joint, talks=talks)

@@ -106,9 +106,12 @@ def small(image: Image) -> Image:
     from PIL import Image as Pictures
 
     height, width = image.shape[:2]
-    most = min(COLUMNS, shutil.get_terminal_size().columns - 1)
-    scale = min(most / width, ROWS / height)
-    columns, rows = max(1, round(width * scale)), max(2, 2 * round(height * scale / 2))
+    terminal = shutil.get_terminal_size()
+    most = min(COLUMNS, terminal.columns - 1)
+    # Below the picture stand two lines and the cursor's; a drawing that scrolls leaves scraps.
+    lines = max(1, terminal.lines - 3)
+    scale = min(most / width, min(ROWS, 2 * lines) / height)
+    columns, rows = max(1, round(width * scale)), max(2, 2 * int(height * scale / 2 + 1e-9))
     grey = Pictures.fromarray(image).convert("L").resize((columns, rows))
     return np.repeat(np.asarray(grey, dtype=np.uint8)[..., None] // 2 + 40, 3, axis=2)
 

@@ -19,7 +19,7 @@ from t4spp.decoding.spelling import Speller
 from t4spp.errors import BackboneError, SchemeError
 from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
 from t4spp.schemes.lark import append_token, prepend_one_of, prepend_pattern
-from t4spp.types import BACKGROUND
+from t4spp.types import BACKGROUND, Target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,6 +122,7 @@ class Constraint:
         self._speller = Speller(self._inner)
         self._kind = type(tokenizer).__name__
         self._spelt: set[tuple[str, ...]] = set()
+        self._speaks = False
         self._compiled: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     @classmethod
@@ -142,25 +143,55 @@ class Constraint:
 
         Raises:
             SchemeError: there are none, or no sequence of tokens spells one of them.
+            BackboneError: no sequence of tokens spells what stands in every answer.
         """
-        if labels is None or labels in self._spelt:
-            return
-        if not labels:
+        if labels is not None and not labels:
             raise SchemeError(
                 "the list of labels is empty, so nothing could be answered. Name at least one, or "
                 "give no list at all, which leaves labels open."
             )
-        tags = {SEG_OPEN, SEG_CLOSE} - set(self._tag_tokens)
-        for text in (*labels, BACKGROUND, "\n", *sorted(tags)):
-            missing = self._speller.missing(text)
+        if not self._speaks:
+            self._check_frame()
+        if labels is None or labels in self._spelt:
+            return
+        for label in labels:
+            missing = self._speller.missing(label)
             if missing is not None:
-                what = f"the label {text!r}" if text in labels else f"{text!r} of every answer"
-                raise SchemeError(
-                    f"no sequence of this {self._kind}'s tokens spells {what}: it has none for "
-                    f"{missing[:1]!r} in {text!r}, and no tokens for bytes to fall back on. Name "
-                    "it otherwise, or take a backbone whose tokenizer falls back on bytes."
-                )
+                raise SchemeError(self._unspelt(f"the label {label!r}", label, missing))
         self._spelt.add(labels)
+
+    def _check_frame(self) -> None:
+        """Refuse a tokenizer that cannot spell what stands in every answer."""
+        openings = [opening for kind in TEMPLATES.values() for opening in kind.answers]
+        lost = [(opening, self._speller.missing(opening)) for opening in openings]
+        tags = {SEG_OPEN, SEG_CLOSE} - set(self._tag_tokens)
+        frame = [(text, self._speller.missing(text)) for text in ("\n", *sorted(tags), BACKGROUND)]
+        if all(missing is not None for _, missing in lost):
+            frame += lost
+        for text, missing in frame:
+            if missing is not None:
+                raise BackboneError(self._unspelt(f"{text!r} of every answer", text, missing))
+        self._speaks = True
+
+    def _unspelt(self, what: str, text: str, missing: str) -> str:
+        return (
+            f"no sequence of this {self._kind}'s tokens spells {what}: it has none for "
+            f"{missing[:1]!r} in {text!r}, and no tokens for bytes to fall back on. Name it "
+            "otherwise, or take a backbone whose tokenizer falls back on bytes."
+        )
+
+    def _check_scheme(self, scheme: Scheme) -> None:
+        """The same for the signs of descriptors: those of nothing and of something on the left."""
+        left = np.zeros((16, 16), dtype=np.bool_)
+        left[:, :8] = True
+        plain = scheme.encode((), (16, 16))
+        plain += scheme.encode((Target(label=BACKGROUND[-1], mask=left),), (16, 16))
+        for token in sorted(scheme.special_tokens, key=len, reverse=True):
+            plain = plain.replace(token, "")
+        for sign in dict.fromkeys(plain):
+            if self._speller.missing(sign) is not None:
+                what = f"{sign!r}, which {scheme.name!r} writes"
+                raise BackboneError(self._unspelt(what, sign, sign))
 
     def lark(
         self,
@@ -206,6 +237,7 @@ class Constraint:
         self.check_labels(labels)
         key = (scheme.fingerprint(), labels, joint, talks)
         if key not in self._compiled:
+            self._check_scheme(scheme)
             made = compiled(self._inner, self.lark(scheme, labels, joint, talks=talks))
             if made.is_error():
                 asked = "free labels" if labels is None else f"{len(labels)} labels"

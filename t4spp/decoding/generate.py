@@ -125,7 +125,7 @@ def _answer_chunk(
         texts = backbone.answer(chunk, scheme)
         answers: list[Answer | None] = [_own_answer(backbone, text) for text in texts]
     else:
-        admitted = {s.id: _admitted(s, scheme, settings) for s in chunk}
+        admitted = {s.id: admitted_labels(s, scheme, settings) for s in chunk}
         longest = {
             s.id: bound for s in chunk if (bound := _bound(s, bounds, admitted[s.id])) is not None
         }
@@ -138,7 +138,7 @@ def _answer_chunk(
                 conversations=[_ask(builder, sample) for sample in asked],
                 labels=[admitted[sample.id] for sample in asked],
                 max_new_tokens=settings.max_new_tokens
-                or max(longest.values()) + (4 * SAID_CHARS if settings.talks else 0),
+                or max(longest.values()) + said_tokens(settings),
                 seed=_batch_seed(settings.seed, position),
                 watch=watch,
             )
@@ -155,7 +155,12 @@ def _answer_chunk(
     ]
 
 
-def _admitted(
+def said_tokens(settings: GenerationSettings) -> int:
+    """The most tokens that an answer says before its descriptor, besides an opening."""
+    return 4 * SAID_CHARS if settings.talks else 0
+
+
+def admitted_labels(
     sample: Sample, scheme: Scheme, settings: GenerationSettings
 ) -> tuple[str, ...] | None:
     """The labels that an answer may bear; None where the prompt leaves them open."""

@@ -22,6 +22,7 @@ from t4spp.decoding.asking import (
     run_generate,
 )
 from t4spp.decoding.bounds import TokenBounds
+from t4spp.decoding.constraint import Constraint
 from t4spp.decoding.engine import (
     Engine,
     Processor,
@@ -29,6 +30,7 @@ from t4spp.decoding.engine import (
     generated,
     plain_engine,
 )
+from t4spp.decoding.generate import admitted_labels, said_tokens
 from t4spp.decoding.settings import GenerationSettings
 from t4spp.decoding.speculative import fast_engine
 from t4spp.errors import ConfigError
@@ -222,7 +224,9 @@ class DecodeBench:
         """Ask about every sample.
 
         Raises:
-            ConfigError: the backbone has no model, or the run draws its answers.
+            ConfigError: the backbone has no model, the run draws its answers, or there are no
+                samples.
+            SchemeError: the scheme has no grammar for a sample's labels, or cannot write one.
         """
         if backbone.model is None:
             raise ConfigError(
@@ -239,15 +243,21 @@ class DecodeBench:
         self._scheme = scheme
         self._samples = list(samples)
         self._settings = settings
-        self._talks: list[Conversation] = []
-        for sample in self._samples:
-            talk = builder.build(sample, training=False)
-            if talk is not None:
-                self._talks.append(talk)
-        bounds = TokenBounds(loaded(backbone)[1], scheme, bytewise=True)
-        labels = [tuple(sample.labels) or None for sample in self._samples]
+        if not self._samples:
+            raise ConfigError("bench decode: there is no sample. Choose another --split.")
+        asked = [builder.build(sample, training=False) for sample in self._samples]
+        self._talks: list[Conversation] = [talk for talk in asked if talk is not None]
+        if len(self._talks) < len(asked):  # answers would stand beside others' samples
+            raise RuntimeError("a question could not be built")
+        tokenizer = loaded(backbone)[1]
+        bounds = TokenBounds(tokenizer, scheme, bytewise=True)
+        labels = [admitted_labels(sample, scheme, settings) for sample in self._samples]
         self._labels = labels
-        self._bound = settings.max_new_tokens or max(map(bounds.of, labels))
+        constraint = Constraint.of(tokenizer, end_ids(backbone))
+        for each in dict.fromkeys(labels):  # what has no grammar is refused before the first pass
+            constraint.matcher(scheme, each, backbone.answer_joint, talks=settings.talks)
+        longest = max(map(bounds.of, labels)) + said_tokens(settings)
+        self._bound = settings.max_new_tokens or longest
         self._texts: dict[tuple[str, int], list[str]] = {}
         self._taken: list[float] = []
 

@@ -164,3 +164,14 @@ def test_label_that_no_token_spells_is_refused() -> None:
     assert '"she *4"' in answers_of(scheme, backbone, ("she",), load=True)  # type: ignore[arg-type]
     with pytest.raises(SchemeError, match="spells the label 'shé'"):
         answers_of(scheme, backbone, ("shé",), load=True)  # type: ignore[arg-type]
+
+
+def test_answers_that_talk_have_a_grammar_that_lets_them(
+    config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["grammar", *config, "--labels", "road"]) == 0
+    quiet = capsys.readouterr().out
+    assert main(["grammar", *config, "--labels", "road", "--set", "generation.talks=true"]) == 0
+    talking = capsys.readouterr().out
+    assert "/[^<]{0,400}/" in talking
+    assert "/[^<]{0,400}/" not in quiet

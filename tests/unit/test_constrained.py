@@ -134,18 +134,26 @@ def test_what_the_grammar_cannot_go_on_with_is_cut_and_named(
     scheme = scheme_of("image-full")
     backbone = backbone_of(scheme)
     described = json.loads(backbone.tokenizer.backend_tokenizer.to_str())
-    del described["model"]["vocab"]["d"], described["model"]["vocab"]["o"]
-    backbone.tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
-        pad_token="<pad>",
-        eos_token="<end>",
-    )
+
+    def lose(letter: str) -> None:
+        del described["model"]["vocab"][letter]
+        backbone.tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(json.dumps(described)),
+            pad_token="<pad>",
+            eos_token="<end>",
+        )
+
+    lose("d")
     with pytest.raises(
         SchemeError, match=r"no sequence of this .*'s tokens spells the label 'dog'"
     ):
         ask(backbone, scheme, [("dog",)], bound=90)
+    lose("o")
+    with pytest.raises(BackboneError, match="spells 'others' of every answer"):
+        ask(backbone, scheme, [("dog",)], bound=90)
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Constraint, "check_labels", lambda *_: None)
+        patch.setattr(Constraint, "_check_scheme", lambda *_: None)
         answers = ask(backbone, scheme, [("dog",), ("dog",)], bound=90)
     assert [answer.problem for answer in answers] == ["grammar-stuck"] * 2
     assert "the answer to '0' is cut" in caplog.text

@@ -16,6 +16,12 @@ from t4spp.types import Target
 SIZE = (32, 32)
 
 
+@pytest.fixture(autouse=True)
+def _large_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINES", "60")
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -96,6 +102,17 @@ def test_two_pixels_stand_in_a_character() -> None:
 def test_pictures_of_any_shape_fit(size: tuple[int, int]) -> None:
     rows, columns = small(np.zeros((*size, 3), dtype=np.uint8)).shape[:2]
     assert rows % 2 == 0 and 2 <= rows <= 64 and 1 <= columns <= 64
+
+
+@pytest.mark.parametrize("lines", [6, 24, 80])
+@pytest.mark.parametrize("size", [(360, 480), (480, 360), (50, 20)])
+def test_a_picture_leaves_room_for_the_lines_below_it(
+    size: tuple[int, int], lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINES", str(lines))
+    monkeypatch.setenv("COLUMNS", "80")
+    drawn = small(np.zeros((*size, 3), dtype=np.uint8))
+    assert len(picture_lines(drawn)) + 2 < lines
 
 
 def test_control_characters_of_a_model_do_not_reach_the_terminal() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from t4spp.decoding.constraint import Constraint
 from t4spp.decoding.spelling import Speller
-from t4spp.errors import SchemeError
+from t4spp.errors import BackboneError, SchemeError
 from t4spp.schemes.base import Scheme
 from t4spp.testing import build_scheme
 
@@ -82,8 +82,25 @@ def test_a_tokenizer_without_bytes_refuses_what_it_cannot_spell(scheme: Scheme) 
     assert constraint.matcher(scheme, ("dog",)).is_error() is False
     with pytest.raises(SchemeError, match=r"the label 'caf\u00e9'.* none for 'c' .*fall back"):
         constraint.matcher(scheme, ("dog", "caf\u00e9"))
-    with pytest.raises(SchemeError, match=r"spells '\\n' of every answer"):
-        words("<seg></seg>", "others dog *12|").matcher(scheme, ("dog",))
+
+
+@pytest.mark.parametrize("labels", [("dog",), None])
+def test_what_stands_in_every_answer_must_be_spelt_whatever_the_labels(
+    scheme: Scheme, labels: tuple[str, ...] | None
+) -> None:
+    every = ("Here it is.", "<seg></seg>", "others dog *12|", "\n")
+    assert words(*every).matcher(scheme, labels).is_error() is False
+    for lost, said in (
+        (every[3], r"spells '\\n' of every answer"),
+        (every[1], r"spells '</seg>' of every answer"),
+        (every[0], r"spells 'Here it is.' of every answer"),
+        (every[2], r"spells 'others' of every answer"),
+    ):
+        with pytest.raises(BackboneError, match=said):
+            words(*(text for text in every if text != lost)).matcher(scheme, labels)
+    for sign in "*2|":
+        with pytest.raises(BackboneError, match=f"spells '[{sign}]', which 'image-rrle' writes"):
+            words(*(text.replace(sign, "") for text in every)).matcher(scheme, labels)
 
 
 def test_an_empty_list_of_labels_is_refused(scheme: Scheme) -> None:
