@@ -222,7 +222,7 @@ def data_uri(image: npt.NDArray[np.uint8]) -> str:
 
     stream = io.BytesIO()
     picture = PilImage.fromarray(image)
-    picture.save(stream, format="JPEG", quality=84, subsampling=0, optimize=True)
+    picture.save(stream, format="JPEG", quality=84, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 

@@ -94,6 +94,13 @@ def test_picture_becomes_a_readable_data_uri() -> None:
         assert picture.size == (4, 6)
 
 
+def test_noise_becomes_a_data_uri() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    _, content = data_uri(noise).split(",")
+    with PilImage.open(io.BytesIO(base64.b64decode(content))) as picture:
+        assert np.asarray(picture).shape == (512, 512, 3)
+
+
 def make_sample(ignore: np.ndarray | None = None) -> Sample:
     mask = np.zeros((4, 4), dtype=np.bool_)
     mask[:2] = True
