@@ -2,7 +2,7 @@
 
 Both are written while objects come, some thousand at a time. Areas are measured on the ellipsoid,
 of the outlines as they are written. GeoJSON is longitude and latitude of WGS 84 (RFC 7946), outer
-rings counter-clockwise, seven decimals.
+rings counter-clockwise, seven decimals, polygons cut at 180 degrees.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import IO, Any
 import numpy as np
 
 from t4spp.errors import GeoError
-from t4spp.geo.crs import LONGITUDE_LATITUDE, area_m2, reproject
+from t4spp.geo.antimeridian import in_degrees
+from t4spp.geo.crs import LONGITUDE_LATITUDE, area_m2, name_of, reproject_points
 from t4spp.geo.scenes import Scene
 from t4spp.geo.stitching import SceneObject
 from t4spp.geo.tracing import areal, simplified
@@ -32,6 +33,33 @@ DEGREES = 1e-7
 FIELDS = ("object", "label", "area_m2", "windows", "score", "pixels")
 """Columns of both layers: number, phrase, square metres, windows that wrote it, mean blended
 occupancy 0.5..1, pixels of the scene before the outline was simplified."""
+
+
+def check_placeable(scene: Scene) -> None:
+    """Refuse a scene no part of which has a longitude and latitude, which GeoJSON needs.
+
+    Parts may have none: the corners of a whole-disk scene lie beside the earth.
+
+    Raises:
+        GeoError: its CRS is tied to no place on the earth, or the scene lies outside its area.
+    """
+    height, width = scene.size
+    shares = (0.5, 0.25, 0.75, 0.0, 1.0)
+    reason: GeoError | None = None
+    for down in shares:
+        for across in shares:
+            pixel = np.array([[across * width, down * height]], dtype=np.float64)
+            try:
+                reproject_points(scene.to_map(pixel), scene.crs, LONGITUDE_LATITUDE)
+            except GeoError as error:
+                reason = reason or error
+            else:
+                return
+    raise GeoError(
+        f"{scene.path} cannot be placed on the earth: its CRS, {name_of(scene.crs)}, leads to no "
+        "longitudes and latitudes, in which objects.geojson is written. Write the right CRS into "
+        "the scene, for example by gdal_edit.py -a_srs EPSG:n."
+    ) from reason
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -231,7 +259,7 @@ class ObjectLayers:
         assert self._stream is not None
         if not features:
             return
-        degrees = reproject(moved, self.scene.crs, LONGITUDE_LATITUDE)
+        degrees = in_degrees(moved, self.scene.crs)
         rounded = shapely.set_precision(degrees, DEGREES)
         for index in np.flatnonzero(shapely.is_empty(rounded)):  # smaller than a centimetre
             rounded[index] = degrees[index]

@@ -122,6 +122,10 @@ class AnswerLog:
         self._stream.flush()
 
 
+_REWRITTEN = {"stamp": "the scene", "truth_stamp": "the truth"}
+"""Entries of the meta file that change with a file of the same name."""
+
+
 def _check_meta(path: Path, meta: Mapping[str, Any]) -> None:
     try:
         found = json.loads(meta_path(path).read_text(encoding="utf-8"))
@@ -134,6 +138,12 @@ def _check_meta(path: Path, meta: Mapping[str, Any]) -> None:
     changed = [key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)]
     if changed:
         key = changed[0]
+        if key in _REWRITTEN:
+            raise RunError(
+                f"{path} cannot be resumed: {_REWRITTEN[key]} was rewritten since (bytes and time "
+                f"of change in nanoseconds were {found.get(key)!r:.200}, now they are "
+                f"{wanted.get(key)!r:.200}). Put the old file back, or begin anew with --overwrite."
+            )
         raise RunError(
             f"{path} cannot be resumed: {key} was {found.get(key)!r:.200}, now it is "
             f"{wanted.get(key)!r:.200}. Ask as before, or begin anew with --overwrite."

@@ -42,12 +42,21 @@ MAP_OBJECTS = 4000
 class OutputFolder:
     """Where a prediction is written: under a temporary folder until all is there."""
 
-    def __init__(self, path: Path, *, resume: bool, overwrite: bool) -> None:
+    def __init__(
+        self, path: Path, *, resume: bool, overwrite: bool, inputs: Sequence[Path] = ()
+    ) -> None:
         """Check; nothing is touched.
 
+        Args:
+            path: the folder; it need not exist.
+            resume: go on with an interrupted prediction.
+            overwrite: replace what is there.
+            inputs: files that are read, and so must not be replaced.
+
         Raises:
-            RunError: files are there that would be replaced, or an interrupted prediction, and
-                neither ``resume`` nor ``overwrite`` says what to do.
+            RunError: an input is one of the output's files; files are there that would be
+                replaced, or an interrupted prediction, and neither ``resume`` nor ``overwrite``
+                says what to do.
         """
         self.path = path
         self.work = path / UNFINISHED
@@ -55,6 +64,7 @@ class OutputFolder:
         self._made = False
         if path.is_file():
             raise RunError(f"-o {path} is a file. A scene's layers go into a folder; name one.")
+        self._check_inputs(inputs)
         if overwrite:
             return
         found = [name for name in NAMES if (path / name).exists()]
@@ -70,12 +80,37 @@ class OutputFolder:
                 "with --overwrite."
             )
 
+    def _check_inputs(self, inputs: Sequence[Path]) -> None:
+        """Refuse inputs that a prediction would replace or remove."""
+        folder = self.path.resolve()
+        for path in inputs:
+            # by its own name, and by that of what it links to
+            for place in (path.parent.resolve() / path.name, path.resolve()):
+                inside = place.is_relative_to(folder / UNFINISHED)
+                if inside or any(_is_same(place, folder / name) for name in NAMES):
+                    raise RunError(
+                        f"{path} is read, and it is one of the files that a prediction into -o "
+                        f"{self.path} replaces ({', '.join(NAMES)}, {UNFINISHED}). Choose another "
+                        "-o, or move the input away."
+                    )
+
     def begin(self) -> None:
-        """Make the temporary folder; an old one is kept only where it is resumed."""
-        if not self.resumed:
-            discard(self.work)
-        self._made = not self.path.exists()
-        self.work.mkdir(parents=True, exist_ok=True)
+        """Make the temporary folder; an old one is kept only where it is resumed.
+
+        Raises:
+            RunError: it cannot be made, or the old one cannot be removed.
+        """
+        try:
+            if not self.resumed:
+                discard(self.work)
+            self._made = not self.path.exists()
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._remove_if_made()
+            raise RunError(
+                f"the output folder -o {self.path} cannot be made: {error.strerror or error}. Name "
+                "a folder that you may write to."
+            ) from error
 
     def abort(self, *, keep_answers: bool) -> None:
         """Remove what is not finished, but for answers that a resume can go on with.
@@ -90,6 +125,9 @@ class OutputFolder:
                     discard(path)
             return
         discard(self.work)
+        self._remove_if_made()
+
+    def _remove_if_made(self) -> None:
         if self._made:
             with contextlib.suppress(OSError):  # somebody else put something there
                 self.path.rmdir()
@@ -105,6 +143,13 @@ class OutputFolder:
             if (self.work / name).exists():
                 (self.work / name).replace(self.path / name)
         discard(self.work)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 class SceneSink:

@@ -11,10 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from t4spp.components import Backbone
 from t4spp.errors import ConfigError, GeoError, RecipeError
 from t4spp.evaluation.experiment import Experiment
 from t4spp.geo.cog import NODATA
+from t4spp.geo.layers import check_placeable
 from t4spp.geo.overview import Overview
 from t4spp.geo.pictures import SceneReader
 from t4spp.geo.predicting import check_rows, stitch_scene
@@ -25,7 +28,7 @@ from t4spp.geo.windows import WindowGrid, WindowView, plan_windows
 from t4spp.report.scene_map import write_difference, write_map, write_quicklook
 from t4spp.scene_prediction.answering import AnswerLog, Phrase, WindowAnswerer
 from t4spp.scene_prediction.files import RECORD, OutputFolder, SceneSink
-from t4spp.scene_prediction.truth import Truth
+from t4spp.scene_prediction.truth import Truth, truth_stamp
 from t4spp.schemes.labels import check_label
 from t4spp.training.atomic import write_text
 
@@ -109,11 +112,29 @@ def scene_view_of(experiment: Experiment, scene: Scene, options: SceneOptions) -
             f"{scene.size[1]} pixels. Give --window PIXELS, about the side of the scenes that it "
             "was trained on."
         )
+    _check_stride(windows, options)
     try:  # copies are not checked
         checked = WindowView.model_validate(windows.model_dump())
-    except ValueError as error:
-        raise ConfigError(f"--window, --stride, --resolution: {error}") from error
+    except ValidationError as error:
+        reasons = "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+        raise ConfigError(f"--window, --stride, --resolution: {reasons}") from error
     return view.model_copy(update={"windows": checked})
+
+
+def _check_stride(windows: WindowView, options: SceneOptions) -> None:
+    stride = options.stride
+    if stride is None:
+        return
+    if windows.size is None and windows.size_m is None:
+        raise ConfigError(
+            f"--stride {stride} needs --window PIXELS: the run was trained on whole scenes, which "
+            "have one window."
+        )
+    if windows.size is not None and stride > windows.size:
+        raise ConfigError(
+            f"--stride {stride} is more than size {windows.size} of a window: pixels would be "
+            f"lost. Give --stride {windows.size} or less, or a larger --window."
+        )
 
 
 def _recipe_view(experiment: Experiment) -> SceneView | None:
@@ -166,14 +187,21 @@ def predict_scene(
     """
     labels = _labels(experiment, phrases)
     scene = read_scene(path)
+    check_placeable(scene)
     view = scene_view_of(experiment, scene, options)
     grid = plan_windows(scene, view.windows)
     check_rows(grid, len(labels))
     reader = SceneReader(scene, view.picture)
-    truth = None
+    truth, stamp = None, None
     if options.truth is not None:
+        stamp = truth_stamp(options.truth)
         truth = Truth(options.truth, scene, labels, options.truth_column)
-    folder = OutputFolder(output, resume=options.resume, overwrite=options.overwrite)
+    folder = OutputFolder(
+        output,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        inputs=[path, *([] if options.truth is None else [options.truth])],
+    )
     chunk = max(experiment.config.generation.batch_size, 1)
     meta = {
         "scene": str(scene.path.resolve()),
@@ -185,6 +213,8 @@ def predict_scene(
         "weights": identity,
         "chunk": chunk,
         "truth": None if options.truth is None else str(options.truth.resolve()),
+        "truth_stamp": stamp,
+        "truth_column": options.truth_column,
     }
     job = _Job(
         experiment=experiment,

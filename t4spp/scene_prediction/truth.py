@@ -12,11 +12,27 @@ import numpy.typing as npt
 from t4spp.errors import GeoError
 from t4spp.geo.crs import area_m2
 from t4spp.geo.rasterising import SceneShapes, mask_of, mask_within, rasterising
-from t4spp.geo.scenes import Scene
+from t4spp.geo.scenes import Scene, stamp_of
 from t4spp.geo.stitching import Strip
 from t4spp.geo.vectors import read_layer
 from t4spp.geo.windows import Window
 from t4spp.types import BoolMask, Box, Target
+
+SHAPEFILE = (".dbf", ".shx", ".prj", ".cpg")
+"""What else belongs to a ``.shp``."""
+
+
+def truth_stamp(path: Path) -> dict[str, list[int]]:
+    """By name, the bytes and time of change in nanoseconds of a layer's files.
+
+    Raises:
+        GeoError: there is no such file.
+    """
+    files = [path]
+    if path.suffix.lower() == ".shp":
+        beside = [path.with_suffix(suffix) for suffix in SHAPEFILE]
+        files += [one for one in beside if one.is_file()]
+    return {one.name: list(stamp_of(one)) for one in files}
 
 
 @dataclass(kw_only=True)

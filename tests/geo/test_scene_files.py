@@ -14,6 +14,7 @@ from t4spp.errors import GeoError
 from t4spp.geo import cog
 from t4spp.geo.blending import border_weights
 from t4spp.geo.cog import MaskFile
+from t4spp.geo.crs import area_m2
 from t4spp.geo.layers import ObjectLayers
 from t4spp.geo.overview import Overview
 from t4spp.geo.predicting import check_rows
@@ -25,6 +26,9 @@ from t4spp.geo.windows import WindowView, plan_windows
 from t4spp.scene_prediction.files import OutputFolder
 from t4spp.types import Box
 from tests.support_geo import write_scene
+
+ZONE_1 = (30.0, 0, 166_021.44, 0, -30.0, 1500.0)
+"""Of a scene of 30 m a pixel on the equator whose column 0 is at 180 degrees, in UTM zone 1."""
 
 
 @pytest.fixture
@@ -126,6 +130,66 @@ def test_layers_are_written_in_batches_as_they_come(scene, tmp_path, monkeypatch
         "score": 0.9,
         "pixels": 16,
     }
+
+
+def _geojson(folder, scene, *boxes):
+    with ObjectLayers(folder, scene, ["a"], simplify=0) as layers:
+        layers.add(
+            [
+                SceneObject(label="a", outline=box, num_pixels=1, num_windows=1, score=0.9)
+                for box in boxes
+            ]
+        )
+        layers.finish()
+    features = json.loads(layers.geojson.read_text())["features"]
+    return [shapely.from_geojson(json.dumps(one["geometry"])) for one in features], layers
+
+
+def test_objects_across_the_antimeridian_are_cut_there_in_geojson(tmp_path):
+    a, b, c, d, e, f = ZONE_1
+    path = write_scene(
+        tmp_path / "scene.tif", side=100, crs="EPSG:32601", transform=(a, b, c - 50 * a, d, e, f)
+    )
+    across, west, east = (shapely.box(x, 20, x + 20, 60) for x in (40, 10, 70))
+    across = across.difference(shapely.box(48, 30, 52, 40))
+    found, layers = _geojson(tmp_path, read_scene(path), across, west, east)
+    assert [one.geom_type for one in found] == ["MultiPolygon", "Polygon", "Polygon"]
+    sides = sorted(part.bounds[0::2] for part in found[0].geoms)
+    assert sides == [
+        (-180, pytest.approx(-180 + 10 * 30 / 111_320, abs=1e-4)),
+        (pytest.approx(180 - 10 * 30 / 111_320, abs=1e-4), 180),
+    ]
+    assert 179.9 < found[1].bounds[0] < found[1].bounds[2] < 180
+    assert -180 < found[2].bounds[0] < found[2].bounds[2] < -179.9
+    areas = area_m2(found, "EPSG:4326")
+    written = [row["area_m2"] for row in read_layer(layers.package).properties]
+    assert areas == pytest.approx(written, rel=1e-4)
+    assert all(one.is_valid for one in found)
+
+
+def test_longitudes_beyond_180_are_brought_back_in_geojson(tmp_path):
+    path = write_scene(tmp_path / "s.tif", crs="EPSG:4326", transform=(1, 0, 150, 0, -1, 30))
+    found, _ = _geojson(tmp_path, read_scene(path), shapely.box(20, 5, 40, 10))
+    assert sorted(part.bounds for part in found[0].geoms) == [
+        (-180, 20, -170, 25),
+        (170, 20, 180, 25),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("crs", "pixel", "corner"),
+    [("EPSG:4326", 5, (-180, 90)), ("EPSG:3857", 500_000, (-18e6, 18e6))],
+)
+def test_objects_wider_than_half_the_earth_stay_whole(tmp_path, crs, pixel, corner):
+    path = write_scene(
+        tmp_path / "s.tif",
+        np.zeros((3, 36, 72), np.uint8),
+        crs=crs,
+        transform=(pixel, 0, corner[0], 0, -pixel, corner[1]),
+    )
+    (found,), _ = _geojson(tmp_path, read_scene(path), shapely.box(1, 20, 70, 30))
+    assert found.geom_type == "Polygon"
+    assert found.bounds[2] - found.bounds[0] > 250
 
 
 def test_outlines_lose_the_stairs_and_keep_the_area():

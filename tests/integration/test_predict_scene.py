@@ -15,7 +15,7 @@ import shapely
 from t4spp.cli import main
 from t4spp.geo.vectors import read_layer
 from t4spp.scene_prediction import answering, files
-from tests.support_geo import NORTH, UTM, WEST, write_scene
+from tests.support_geo import NORTH, UTM, WEST, square, write_labels, write_scene
 
 PLUGIN = Path(__file__).resolve().parents[1] / "support_threshold.py"
 FILES = {
@@ -342,6 +342,10 @@ def _no_crs(path):
     write_scene(path, crs=None)
 
 
+def _no_place(path):
+    write_scene(path, crs='LOCAL_CS["site grid",UNIT["metre",1]]')
+
+
 def _truncated(path):
     write_scene(path, np.random.default_rng(0).integers(0, 255, (3, 256, 256), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:60_000])
@@ -357,6 +361,7 @@ def _text(path):
         (_all_nodata, "holds no data"),
         (_all_nan, "holds no data"),
         (_no_crs, "has no CRS"),
+        (_no_place, "cannot be placed on the earth"),
         (_truncated, "truncated"),
         (_text, "cannot be read as a raster"),
         (lambda path: None, "cannot be read"),
@@ -395,6 +400,7 @@ def test_outputs_are_replaced_on_request_only(run, scene, tmp_path, capsys):
         (["--label", "a,b"], "2 labels for 1 phrases"),
         (["--live"], "--live shows one picture"),
         (["--truth", "missing.gpkg"], "missing.gpkg"),
+        (["--stride", "500"], "error: --stride 500 is more than size 256 of a window"),
     ],
 )
 def test_options_that_cannot_be_followed_are_refused_first(
@@ -404,6 +410,81 @@ def test_options_that_cannot_be_followed_are_refused_first(
     assert _predict(run, scene, "-o", out, *arguments) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_scene_without_a_place_is_refused_before_anything_is_asked(
+    run, tmp_path, capsys, monkeypatch
+):
+    scene = tmp_path / "scene.tif"
+    _no_place(scene)
+    answered = _interrupting(monkeypatch, None)
+    assert _predict(run, scene, "-o", tmp_path / "out", "--window", 64) == 2
+    shown = capsys.readouterr().err
+    assert "site grid" in shown
+    assert "gdal_edit.py -a_srs" in shown
+    assert not answered
+    assert {path.name for path in tmp_path.iterdir()} == {"scene.tif"}
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that takes no files")
+def test_an_output_folder_that_cannot_be_made_is_the_users_mistake(run, scene, capsys):
+    assert _predict(run, scene, "-o", "/proc/nix", "--window", 64) == 2
+    shown = capsys.readouterr().err
+    assert "error: the output folder -o /proc/nix cannot be made: No such file" in shown
+    assert "internal" not in shown
+
+
+def _layer(path):
+    outlines = [square(x0, y0, x1, y1) for y0, x0, y1, x1 in SQUARES]
+    return write_labels(path, *outlines, properties=[{"class": "red ground", "name": "x"}] * 3)
+
+
+@pytest.mark.parametrize("through", ["folder", "link to the folder", "link to the file"])
+@pytest.mark.parametrize("name", ["mask.tif", "objects.geojson", ".unfinished/truth.geojson"])
+def test_an_input_is_never_replaced(run, scene, tmp_path, capsys, through, name):
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    if name == "mask.tif":
+        scene = scene.rename(out / name)
+    else:
+        _layer(out / name)
+    before = (out / name).read_bytes()
+    given, asked = out / name, out
+    if through == "link to the folder":
+        asked = tmp_path / "link"
+        asked.symlink_to(out)
+    elif through == "link to the file":
+        given = tmp_path / f"given{given.suffix}"
+        given.symlink_to(out / name)
+    arguments = [given] if name == "mask.tif" else [scene, "--truth", given]
+    code = _predict(run, *arguments[:1], "-o", asked, "--overwrite", *arguments[1:])
+    assert code == 2
+    assert f"{given} is read" in capsys.readouterr().err
+    assert (out / name).read_bytes() == before
+
+
+def test_another_truth_is_not_resumed_with(run, scene, tmp_path, monkeypatch, capsys):
+    out, truth = tmp_path / "out", _layer(tmp_path / "truth.geojson")
+    arguments = ("-o", out, "--window", 64, "--truth", truth)
+    with monkeypatch.context() as patch:
+        _interrupting(patch, 2)
+        assert _predict(run, scene, *arguments, "--truth-column", "class") == 130
+    capsys.readouterr()
+    assert _predict(run, scene, *arguments, "--resume") == 2
+    assert "truth_column was 'class', now it is None" in capsys.readouterr().err
+    os.utime(truth, ns=(1, 1))
+    assert _predict(run, scene, *arguments, "--truth-column", "class", "--resume") == 2
+    assert "cannot be resumed: the truth was rewritten since" in capsys.readouterr().err
+
+
+def test_an_oracle_asks_for_the_truth_of_a_scene(scene, tmp_path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    _write_run(folder, {"name": "semantic-brick", "params": {"grid": 32}}, {"name": "oracle"})
+    assert _predict(folder, scene, "-o", tmp_path / "out") == 2
+    shown = capsys.readouterr().err
+    assert "--truth FILE" in shown
+    assert "photograph" not in shown
 
 
 def test_options_of_scenes_are_refused_for_pictures(run, scene, tmp_path, capsys):

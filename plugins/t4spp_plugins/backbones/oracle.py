@@ -65,11 +65,18 @@ class Oracle(Backbone):
         """The truth of each sample as an answer, corrupted.
 
         Raises:
-            BackboneError: a sample's truth is unknown (``t4spp predict`` on a photograph).
+            BackboneError: a sample's truth is unknown (``t4spp predict`` on a photograph, or on
+                a scene without ``--truth``).
         """
         return [self._answer(sample, scheme) for sample in samples]
 
     def _answer(self, sample: Sample, scheme: Scheme) -> str:
+        if UNKNOWN_TRUTH in sample.tags and sample.geo is not None:
+            raise BackboneError(
+                "the backbone 'oracle' answers from the truth, and none is given for this scene. "
+                "Give a vector layer of what is there by --truth FILE, or predict with a run whose "
+                "backbone has a model, for example nano."
+            )
         if UNKNOWN_TRUTH in sample.tags:
             raise BackboneError(
                 "the backbone 'oracle' answers from the truth, and a photograph has none. Predict "
