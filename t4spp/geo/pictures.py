@@ -144,10 +144,12 @@ def _sampled(scene: Scene, bands: tuple[int, ...], side: int) -> tuple[npt.NDArr
         if step > rows:
             y1 = y0 + 1
         part, valid = read_bands(scene, bands, Box(y0=y0, x0=0, y1=y1, x1=width))
-        part = part[:, ::step, ::step]
+        part = part[:, ::step, ::step].copy()  # a view would keep all that was read
         pixels.append(part)
         valids.append(
-            np.ones(part.shape[1:], dtype=np.bool_) if valid is None else valid[::step, ::step]
+            np.ones(part.shape[1:], dtype=np.bool_)
+            if valid is None
+            else valid[::step, ::step].copy()
         )
     return np.concatenate(pixels, axis=1), np.concatenate(valids, axis=0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -293,3 +294,19 @@ def test_scalings_that_contradict_themselves_are_refused(scaling, reason):
         Scaling(**scaling)
     with pytest.raises(ValidationError, match="one band"):
         PictureView(bands=(1, 2))
+
+
+@pytest.mark.parametrize("nodata", [None, 7])
+def test_statistics_hold_the_sample_and_not_the_scene(tmp_path, monkeypatch, nodata):
+    monkeypatch.setattr(pictures, "PART_PIXELS", 2**16)
+    pixels = np.random.default_rng(0).integers(8, 4000, (3, 1024, 1024)).astype("uint16")
+    scene = read_scene(write_scene(tmp_path / "a.tif", pixels, nodata=nodata))
+    view = PictureView(scaling=Scaling(sample=64))
+    find_limits(scene, view)  # imports and caches
+    tracemalloc.start()
+    limits = find_limits(scene, view)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = [np.percentile(band, (2, 98)) for band in pixels[:, ::16, ::16]]
+    assert np.allclose(limits, expected)
+    assert peak < pixels.nbytes / 3  # one part is a sixteenth of the scene
