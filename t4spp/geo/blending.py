@@ -6,6 +6,7 @@ border to the middle. Where a border is the scene's own, nothing is cut and noth
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,9 +87,17 @@ def levels_in(region: Region, box: Box, size: tuple[int, int]) -> Placed | None:
         if inside == tight:  # nothing of the mask lies beyond the scene
             return Placed(box=inner, levels=_part(levels, inner, span), tight=tight)
     else:
-        levels = resized_levels(levels_of(region.mask, region.soft), (box.height, box.width))
-        span = box
-        inner = clipped(box, size)
+        picture = levels_of(region.mask, region.soft)
+        inner = _reached(picture, box, size)
+        span = inner
+        levels = np.zeros((0, 0), dtype=np.uint8)
+        if inner.height > 0 and inner.width > 0:
+            levels = _resized_part(picture, box, inner)
+            kept = Box.of_mask(levels > 0)
+            if kept is None:
+                return None
+            span = inner = _moved(kept, inner)
+            levels = levels[kept.slices].copy()  # a view would keep all that was resized
     if inner.height <= 0 or inner.width <= 0:
         return None
     levels = _part(levels, inner, span)
@@ -136,23 +145,77 @@ def _moved(box: Box, origin: Box, *, back: bool = False) -> Box:
     return Box(y0=box.y0 + dy, x0=box.x0 + dx, y1=box.y1 + dy, x1=box.x1 + dx)
 
 
-def resized_levels(levels: Levels, size: tuple[int, int]) -> Levels:
-    """Occupancy on another grid: bilinear where it grows, averaged where it shrinks."""
-    return _resized(levels, size, "BILINEAR")
+def _reached(picture: Levels, box: Box, size: tuple[int, int]) -> Box:
+    """The scene's pixels that levels above 0 of a window's picture can reach; may be empty."""
+    above = Box.of_mask(picture > 0)
+    if above is None:
+        return Box(y0=box.y0, x0=box.x0, y1=box.y0, x1=box.x0)
+    y0, y1 = _reach(above.y0, above.y1, picture.shape[0], box.height)
+    x0, x1 = _reach(above.x0, above.x1, picture.shape[1], box.width)
+    return clipped(_moved(Box(y0=y0, x0=x0, y1=y1, x1=x1), box), size)
 
 
-def resized_mask(mask: BoolMask, size: tuple[int, int]) -> BoolMask:
-    """bool[H, W] on another grid, by the nearest pixel."""
-    if mask.shape == size:
-        return mask
-    return _resized(mask.astype(np.uint8), size, "NEAREST").astype(np.bool_)
+def _reach(start: int, stop: int, length: int, out: int) -> tuple[int, int]:
+    """What pixels start..stop of an axis of ``length`` add to, on the same axis of ``out``."""
+    scale = length / out
+    more = max(scale, 1.0)  # how far the bilinear filter reaches
+    first = math.floor((start + 0.5 - more) / scale - 0.5)
+    last = math.ceil((stop - 0.5 + more) / scale - 0.5) + 1
+    return max(first, 0), min(last, out)
 
 
-def _resized(values: npt.NDArray[np.uint8], size: tuple[int, int], how: str) -> Levels:
-    if values.shape == size:
-        return values
+def _resized_part(picture: Levels, box: Box, inner: Box) -> Levels:
+    """The part ``inner`` of a window's levels on the scene's pixels; nothing else is made.
+
+    As :func:`resized_levels` of the whole window and then cut, to one level.
+    """
     from PIL import Image as PILImage
 
-    picture = PILImage.fromarray(values)
+    part = _moved(inner, box, back=True)
+    (height, width), (rows, columns) = picture.shape, (box.height, box.width)
+    source = (
+        part.x0 * width / columns,
+        part.y0 * height / rows,
+        min(part.x1 * width / columns, width),
+        min(part.y1 * height / rows, height),
+    )
+    found = PILImage.fromarray(picture).resize(
+        (part.width, part.height), PILImage.Resampling.BILINEAR, box=source
+    )
+    return np.array(found, dtype=np.uint8)
+
+
+def resized_levels(levels: Levels, size: tuple[int, int]) -> Levels:
+    """Occupancy on another grid: bilinear where it grows, averaged where it shrinks."""
+    if levels.shape == size:
+        return levels
+    from PIL import Image as PILImage
+
+    picture = PILImage.fromarray(levels)
     wanted = (size[1], size[0])
-    return np.array(picture.resize(wanted, PILImage.Resampling[how]), dtype=np.uint8)
+    return np.array(picture.resize(wanted, PILImage.Resampling.BILINEAR), dtype=np.uint8)
+
+
+def mask_in(mask: BoolMask, box: Box, inner: Box) -> BoolMask:
+    """A part of a window's mask on the scene's own pixels, by the nearest pixel.
+
+    Args:
+        mask: bool[h, w], of the window's picture.
+        box: the window, in the scene's pixels.
+        inner: the part of it that is asked for, in the scene's pixels.
+
+    Returns:
+        bool of ``inner``'s size.
+    """
+    part = _moved(inner, box, back=True)
+    if mask.shape == (box.height, box.width):
+        return mask[part.slices]
+    rows = _nearest(part.y0, part.y1, mask.shape[0], box.height)
+    columns = _nearest(part.x0, part.x1, mask.shape[1], box.width)
+    found: BoolMask = mask[rows[:, None], columns]
+    return found
+
+
+def _nearest(start: int, stop: int, length: int, out: int) -> npt.NDArray[np.int64]:
+    """Which of ``length`` pixels holds the middle of each of start..stop, of ``out``."""
+    return (2 * np.arange(start, stop, dtype=np.int64) + 1) * length // (2 * out)

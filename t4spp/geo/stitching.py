@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from t4spp.geo.blending import INSIDE, border_weights, clipped, levels_in, resized_mask
+from t4spp.geo.blending import INSIDE, border_weights, clipped, levels_in, mask_in
 from t4spp.geo.instances import Neighbours, Piece, Thing, Things, View, common, same_things
 from t4spp.geo.tracing import Numbers, joined, trace
 from t4spp.types import BoolMask, Box, Region
@@ -159,7 +159,7 @@ class Stitcher:
         self._num_views += 1
         place = slice(box.y0 - self._row, box.y1 - self._row), slice(box.x0, box.x1)
         self._weight[place] += view.rows[:, None] * view.columns
-        self._valid[place] |= True if valid is None else _inner(valid, window.box, box)
+        self._valid[place] |= True if valid is None else mask_in(valid, window.box, box)
         for region in regions:
             self._take(region, window.box, view)
         self._blend(view)
@@ -377,12 +377,6 @@ class Stitcher:
             )
         if done:
             self._sink.objects(done)
-
-
-def _inner(valid: BoolMask, window: Box, box: Box) -> BoolMask:
-    """What is valid in the part of a window that lies in the scene."""
-    whole = resized_mask(valid, (window.height, window.width))
-    return whole[_within(box, window)]
 
 
 def _within(box: Box, outer: Box) -> tuple[slice, slice]:

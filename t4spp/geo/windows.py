@@ -23,6 +23,10 @@ MAX_PICTURE_PIXELS = 2**26
 """Pixels of one window's picture, 8192 x 8192: beyond it a scene must be cut."""
 
 
+MAX_SCENE_PIXELS = 2**26
+"""Pixels of the scene under one window, 8192 x 8192; what reaches beyond the scene counts too."""
+
+
 class WindowView(BaseModel):
     """Size, stride and ground resolution of windows."""
 
@@ -200,8 +204,8 @@ def plan_windows(scene: Scene, view: WindowView) -> WindowGrid:
 
     Raises:
         GeoError: a window is larger than the scene and may not be padded, the stride is longer
-            than the window, so that pixels would be lost, or a window's picture would have no
-            pixel or more than ``MAX_PICTURE_PIXELS``.
+            than the window, so that pixels would be lost, a window's picture would have more
+            than ``MAX_PICTURE_PIXELS``, or a window would cover more than ``MAX_SCENE_PIXELS``.
     """
     height, width = scene.size
     if view.resolution is None and view.size_m is None and view.stride_m is None:
@@ -235,7 +239,7 @@ def plan_windows(scene: Scene, view: WindowView) -> WindowGrid:
 
 
 def _round(value: float) -> int:
-    return max(math.floor(value + 0.5), 1)
+    return max(math.floor(min(value, 2.0**53) + 0.5), 1)  # infinity has no floor
 
 
 def _check(
@@ -251,6 +255,8 @@ def _check(
             f"the limit is {MAX_PICTURE_PIXELS}. Cut the scene into windows (size, size_m), or ask "
             "for a coarser resolution."
         )
+    if sides[0] * sides[1] > MAX_SCENE_PIXELS:
+        raise GeoError(_too_wide(scene, view, sides))
     if any(step > side + 0.5 for step, side in zip(steps, sides, strict=True)):
         raise GeoError(
             f"{scene.path}: windows of {sides[0]} x {sides[1]} pixels every {steps[0]:.6g} x "
@@ -261,3 +267,24 @@ def _check(
             f"{scene.path} has {scene.size[0]} x {scene.size[1]} pixels, a window {sides[0]} x "
             f"{sides[1]}, which edge: shift cannot place. Choose smaller windows, or edge: pad."
         )
+
+
+def _too_wide(scene: Scene, view: WindowView, sides: tuple[int, ...]) -> str:
+    """What to say of windows that cover more of the scene than the limit."""
+    shrink = math.sqrt(MAX_SCENE_PIXELS / (sides[0] * sides[1]))
+    asked, valid = [], ""
+    if view.resolution is not None:
+        asked.append(f"resolution {view.resolution:g}")
+    if view.size is not None:
+        asked.insert(0, f"size {view.size}")
+        if view.resolution is not None:
+            valid = f" a resolution up to about {view.resolution * shrink:.3g} metres, or"
+    elif view.size_m is not None:
+        asked.insert(0, f"size_m {view.size_m:g}")
+        valid = f" a size_m up to about {view.size_m * shrink:.3g} metres, or"
+    return (
+        f"{scene.path} ({scene.size[0]} x {scene.size[1]} pixels): a window of "
+        f"{', '.join(asked) or 'the whole scene'} would cover {sides[0]} x {sides[1]} pixels of "
+        f"the scene, the limit is {MAX_SCENE_PIXELS}. Choose{valid} smaller windows "
+        "(size, size_m)."
+    )

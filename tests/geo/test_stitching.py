@@ -10,7 +10,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t4spp.geo.blending import border_weights, levels_of
+from t4spp.geo.blending import border_weights, levels_in, levels_of, mask_in, resized_levels
 from t4spp.geo.stitching import SceneObject, Stitcher, Strip
 from t4spp.types import Box, Region
 
@@ -292,3 +292,54 @@ def test_levels_follow_the_mask_where_the_soft_mask_disagrees():
     soft = np.array([[0.2, 0.9, 0.8, 0.1]], dtype=np.float32)
     assert levels_of(mask, soft).tolist() == [[128, 230, 127, 26]]
     assert levels_of(mask, None).tolist() == [[255, 255, 0, 0]]
+
+
+@pytest.mark.parametrize(("factor", "side"), [(2, 22), (4, 44)])
+def test_a_small_region_stays_small_at_another_resolution(factor, side):
+    mask = np.zeros((64, 64), dtype=np.bool_)
+    mask[20:30, 30:40] = True
+    box = Box(y0=100, x0=50, y1=100 + 64 * factor, x1=50 + 64 * factor)
+    found = levels_in(Region(label="thing", mask=mask), box, (1000, 1000))
+    assert found is not None
+    assert found.levels.shape == (found.box.height, found.box.width) == (side, side)
+    assert found.levels.base is None
+    y0, x0 = 100 + 20 * factor, 50 + 30 * factor
+    assert found.tight == Box(y0=y0, x0=x0, y1=y0 + 10 * factor, x1=x0 + 10 * factor)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_region_at_another_resolution_is_its_window_resized_and_cut(data):
+    height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
+    rows, columns = data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90))
+    y0, x0 = data.draw(st.integers(-30, 30)), data.draw(st.integers(-30, 30))
+    size = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 60))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    mask = np.zeros((height, width), dtype=np.bool_)
+    top, left = rng.integers(height), rng.integers(width)
+    mask[top : top + 9, left : left + 9] = True
+    soft = rng.random(mask.shape).astype(np.float32) * mask if data.draw(st.booleans()) else None
+    box = Box(y0=y0, x0=x0, y1=y0 + rows, x1=x0 + columns)
+    canvas = np.zeros((200, 200), dtype=np.uint8)  # the scene's corner is at (60, 60)
+    canvas[60 + y0 : 60 + y0 + rows, 60 + x0 : 60 + x0 + columns] = resized_levels(
+        levels_of(mask, soft), (rows, columns)
+    )
+    expected = canvas[60 : 60 + size[0], 60 : 60 + size[1]].astype(int)
+    found = levels_in(Region(label="thing", mask=mask, soft=soft), box, size)
+    if found is None:
+        assert expected.max() <= 128
+        return
+    shown = np.zeros(size, dtype=int)
+    shown[found.box.slices] = found.levels
+    assert np.abs(shown - expected).max() <= 1
+    tight = Box.of_mask(shown >= 128)
+    assert found.tight == tight
+
+
+def test_validity_is_resized_only_where_the_scene_lies():
+    valid = np.zeros((4, 4), dtype=np.bool_)
+    valid[1, 2] = True
+    window = Box(y0=-2, x0=0, y1=10**9 - 2, x1=8)
+    assert mask_in(valid, window, Box(y0=0, x0=0, y1=5, x1=8)).shape == (5, 8)
+    part = mask_in(valid, Box(y0=-2, x0=0, y1=6, x1=8), Box(y0=0, x0=2, y1=4, x1=8))
+    assert part.astype(int).tolist() == [[0, 0, 1, 1, 0, 0]] * 2 + [[0] * 6] * 2

@@ -176,3 +176,33 @@ def test_stride_in_metres_beyond_a_window_in_pixels_is_refused():
 def test_views_that_contradict_themselves_are_refused(params, reason):
     with pytest.raises(ValidationError, match=reason):
         WindowView(**params)
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (
+            WindowView(size=512, resolution=1e6),
+            r"scene\.tif \(60 x 50 pixels\): a window of size 512, resolution 1e\+06 would cover "
+            r"1024000000 x 1024000000 pixels.*limit is 67108864.*resolution up to about 8 metres",
+        ),
+        (WindowView(size=512, resolution=1e308), r"size 512, resolution 1e\+308 .*limit is"),
+        (WindowView(size=16, resolution=257), r"resolution up to about 256 metres"),
+        (
+            WindowView(size_m=5000, resolution=2),
+            r"size_m 5000, resolution 2 .*to about 4.1e\+03",
+        ),
+    ],
+)
+def test_windows_that_cover_too_much_of_the_scene_are_one_clear_error(view, reason):
+    with pytest.raises(GeoError, match=reason):
+        plan_windows(scene_of(60, 50), view)
+
+
+def test_windows_at_the_limit_of_what_they_cover_are_planned():
+    (window,) = plan_windows(scene_of(60, 50), WindowView(size=512, resolution=8))
+    assert window.box == Box(y0=0, x0=0, y1=8192, x1=8192)
+    whole = WindowView(resolution=4.0)
+    assert plan_windows(scene_of(8192, 8192), whole).out_size == (1024, 1024)
+    with pytest.raises(GeoError, match="of resolution 4 would cover 8193 x 8192"):
+        plan_windows(scene_of(8193, 8192), whole)
