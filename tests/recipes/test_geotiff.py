@@ -432,6 +432,39 @@ def test_index_is_built_once_and_again_when_a_file_changes(one, own_cache, monke
     assert not list(own_cache.glob("*.part"))
 
 
+def test_a_damaged_index_is_never_a_crash_whichever_byte_is_wrong(one, own_cache):
+    from t4spp_recipes.remote_sensing import window_index
+
+    params = {"windows": {"size": 16}}
+    index = one((0, 0, 9, 9), (30, 40, 60, 64), **params).index
+    (kept,) = own_cache.glob("geo-windows-*.npz")
+    whole = kept.read_bytes()
+    rebuilt = 0
+    for place in range(0, len(whole), 11):
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        found = window_index._load(kept)
+        rebuilt += found is None
+        assert found is None or np.array_equal(found.box, index.box)
+    assert rebuilt > len(whole) // 22
+    middle = len(whole) // 2
+    kept.write_bytes(whole[:middle] + bytes(b ^ 0xFF for b in whole[middle : middle + 200]))
+    again = one_again(one((0, 0, 9, 9), (30, 40, 60, 64), **params)).index
+    assert np.array_equal(again.box, index.box)
+
+
+@pytest.mark.parametrize("notes", ["[]", "{}", '{"limits": 3}', '{"limits": [[1]]}', "null"])
+def test_an_index_with_notes_of_another_shape_is_built_again(one, own_cache, notes):
+    from t4spp_recipes.remote_sensing import window_index
+
+    assert len(one((0, 0, 9, 9)).samples("all")) == 1
+    (kept,) = own_cache.glob("geo-windows-*.npz")
+    assert window_index._load(kept) is not None
+    with np.load(kept) as stored:
+        arrays = dict(stored)
+    np.savez_compressed(kept, **(arrays | {"notes": np.array(notes)}))
+    assert window_index._load(kept) is None
+
+
 def test_index_that_cannot_be_kept_costs_time_only_and_is_logged(one, tmp_path, caplog):
     (tmp_path / "file").write_text("no folder")
     recipe = one((0, 0, 9, 9), cache_dir=tmp_path / "file")
@@ -496,15 +529,26 @@ def test_missing_folders_bands_and_splits_are_named(build, tmp_path):
     write_scene(tmp_path / "scenes" / "a.tif")
     with pytest.raises(RecipeError, match=r"labels: .*labels\.geojson does not exist"):
         build()
-    write_labels(tmp_path / "labels.geojson", square(0, 0, 9, 9))
+    roof = ({"roof": "tile"},)
+    write_labels(tmp_path / "labels.geojson", square(0, 0, 9, 9), properties=roof)
     with pytest.raises(GeoError, match=r"3 bands, 'bands' names \[4\]"):
         build(picture={"bands": [4]})
     with pytest.raises(RecipeError, match="no split 'trian'"):
         build().samples("trian")
     with pytest.raises(GeoError, match=r"64 x 64 pixels, a window 100 x 100"):
         build(windows={"size": 100, "edge": "shift"})
-    with pytest.raises(RecipeError, match=r"none of the 1 polygons has a label.*'rof'"):
-        build(label_property="rof")
+    with pytest.raises(RecipeError, match=r"none of the 1 polygons has a label.*'tin'"):
+        build(label_property="roof", values=("tin",))
+
+
+@pytest.mark.parametrize("other", [None, "other roof"])
+def test_a_label_column_that_is_missing_is_an_error_that_lists_the_columns(build, tmp_path, other):
+    write_scene(tmp_path / "scenes" / "a.tif")
+    named = ({"roof": "tin", "kind": 3},)
+    write_labels(tmp_path / "labels.geojson", square(0, 0, 9, 9), properties=named)
+    reason = r"labels\.geojson: no column 'rof'; choose among 'kind', 'roof', or"
+    with pytest.raises(RecipeError, match=reason):
+        build(label_property="rof", other=other)
 
 
 @pytest.mark.parametrize(

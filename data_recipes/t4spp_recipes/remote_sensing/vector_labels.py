@@ -52,7 +52,8 @@ class VectorLabels(Labels):
 
         Raises:
             GeoError: a file is damaged, has no CRS, or one that its coordinates contradict.
-            RecipeError: no polygon is left, or none has a label.
+            RecipeError: no polygon is left, none has a label, or no file has the column
+                ``label_property``.
         """
         import shapely
 
@@ -80,6 +81,7 @@ class VectorLabels(Labels):
                 f"{', '.join(map(str, paths))}: no polygon among the features. Left out: "
                 f"{dict(+counters) or 'nothing'}."
             )
+        _check_column(config.label_property, self._properties, paths)
         self.classes = tuple(sorted({label for label in self._labels if label is not None}))
         if not self.classes:
             raise RecipeError(
@@ -274,6 +276,20 @@ def _cut(box: Box, mask: BoolMask, height: int, width: int) -> tuple[Box, BoolMa
         y0=box.y0 + tight.y0, x0=box.x0 + tight.x0, y1=box.y0 + tight.y1, x1=box.x0 + tight.x1
     )
     return own, kept[tight.slices].copy()
+
+
+def _check_column(
+    name: str | None, properties: Sequence[Mapping[str, Any]], paths: Sequence[Path]
+) -> None:
+    """Refuse a column that no file has; ``other`` would hide it."""
+    if name is None or any(name in item for item in properties):
+        return
+    columns = sorted({column for item in properties for column in item})
+    known = f"choose among {', '.join(map(repr, columns))}" if columns else "there are none at all"
+    raise RecipeError(
+        f"label_property: {', '.join(map(str, paths))}: no column {name!r}; {known}, or leave "
+        "label_property out and name all polygons by 'label'."
+    )
 
 
 def _label_of(

@@ -10,8 +10,10 @@ import io
 import json
 import logging
 import os
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -222,6 +224,21 @@ def _key(scenes: Sequence[Scene], labels: Labels, view: SceneView) -> str:
 
 
 _ARRAYS = ("scene", "number", "offsets", "feature", "label", "area", "centre", "box")
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,  # a length that is none
+    RuntimeError,  # "encrypted"; NotImplementedError: a compression that there is not
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What reading a damaged file raises."""
 
 
 def _load(path: Path) -> WindowIndex | None:
@@ -229,16 +246,16 @@ def _load(path: Path) -> WindowIndex | None:
         with np.load(path, allow_pickle=False) as stored:
             notes = json.loads(str(stored["notes"]))
             arrays = {name: stored[name] for name in _ARRAYS}
+        limits = tuple(
+            None if item is None else tuple((float(low), float(high)) for low, high in item)
+            for item in notes["limits"]
+        )
+        return WindowIndex(**arrays, limits=limits, counters=Counter(notes["counters"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         _log.warning("the index %s cannot be read (%s); looking at the windows again", path, error)
         return None
-    limits = tuple(
-        None if item is None else tuple((float(low), float(high)) for low, high in item)
-        for item in notes["limits"]
-    )
-    return WindowIndex(**arrays, limits=limits, counters=Counter(notes["counters"]))
 
 
 def _save(path: Path, index: WindowIndex) -> None:
