@@ -58,10 +58,9 @@ class Box:
         rows = np.flatnonzero(mask.any(axis=1))
         if rows.size == 0:
             return None
-        columns = np.flatnonzero(mask.any(axis=0))
-        return cls(
-            y0=int(rows[0]), x0=int(columns[0]), y1=int(rows[-1]) + 1, x1=int(columns[-1]) + 1
-        )
+        y0, y1 = int(rows[0]), int(rows[-1]) + 1
+        columns = np.flatnonzero(mask[y0:y1].any(axis=0))
+        return cls(y0=y0, x0=int(columns[0]), y1=y1, x1=int(columns[-1]) + 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -58,10 +58,14 @@ def levels_of(mask: BoolMask, soft: SoftMask | None) -> Levels:
     """
     if soft is None:
         return np.where(mask, np.uint8(255), np.uint8(0))
-    levels = np.clip(soft * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
-    inside, outside = np.maximum(levels, INSIDE), np.minimum(levels, INSIDE - 1)
-    chosen: Levels = np.where(mask, inside, outside).astype(np.uint8, copy=False)
-    return chosen
+    scaled = soft * np.float32(255.0)
+    scaled += np.float32(0.5)
+    levels = np.clip(scaled, 0.0, 255.0, out=scaled).astype(np.uint8)
+    # A pixel of the mask has at least INSIDE, another at most one less.
+    levels = np.maximum(levels, mask.view(np.uint8) * np.uint8(INSIDE), out=levels)
+    ceiling = mask.view(np.uint8) * np.uint8(255 - (INSIDE - 1)) + np.uint8(INSIDE - 1)
+    bounded: Levels = np.minimum(levels, ceiling, out=levels)
+    return bounded
 
 
 def levels_in(region: Region, box: Box, size: tuple[int, int]) -> Placed | None:

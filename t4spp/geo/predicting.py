@@ -7,10 +7,11 @@ stand-in.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from t4spp.errors import GeoError
 from t4spp.geo.pictures import SceneReader
@@ -21,6 +22,8 @@ from t4spp.types import BoolMask, Image, Region
 
 MAX_ROWS_BYTES = 8 * 2**30
 """What the rows under work may take; beyond it smaller windows are asked for."""
+CHUNKS_AHEAD = 2
+"""Chunks of windows that are read before they are asked for, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +80,7 @@ def stitch_scene(
 ) -> Counter[str]:
     """Answer every window of a scene and stitch the answers; the stitcher's sink gets the rest.
 
-    Windows that show no data are not asked. The next chunk is read while one is answered.
+    Windows that show no data are not asked. The next chunks are read while one is answered.
 
     Args:
         reader: of the scene.
@@ -85,7 +88,7 @@ def stitch_scene(
         answer: asked with up to ``chunk`` windows at a time, always the same ones.
         stitcher: made for the scene's size.
         chunk: windows that are read and answered together.
-        watch: told of every window, before it is answered.
+        watch: told of every window in order, before it is answered; in the thread that reads ahead.
         progress: told about windows that are done.
 
     Returns:
@@ -95,10 +98,7 @@ def stitch_scene(
         GeoError: the scene cannot be read, has changed since, or holds no data at all.
     """
     counters = Counter({"windows": len(grid), "windows_padded": grid.num_padded})
-    for pictures in read_chunks(reader, grid, chunk):
-        for picture in pictures:
-            if watch is not None:
-                watch(picture)
+    for pictures in read_chunks(reader, grid, chunk, watch):
         shown = [picture for picture in pictures if picture.valid.any()]
         answers = dict(zip((p.number for p in shown), answer(shown), strict=True)) if shown else {}
         counters["windows_without_data"] += len(pictures) - len(shown)
@@ -116,27 +116,39 @@ def stitch_scene(
     return +counters
 
 
-def read_chunks(reader: SceneReader, grid: WindowGrid, chunk: int) -> Iterator[list[WindowPicture]]:
-    """The windows of a grid in order, ``chunk`` at a time, the next one read ahead in a thread."""
-    starts = range(0, len(grid), chunk)
+def read_chunks(
+    reader: SceneReader, grid: WindowGrid, chunk: int, watch: Watch | None = None
+) -> Iterator[list[WindowPicture]]:
+    """The windows of a grid in order, ``chunk`` at a time, the next few read ahead in a thread.
+
+    ``watch`` is told of each there.
+    """
+    starts = iter(range(0, len(grid), chunk))
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
+
+    def ahead(count: int) -> Iterator[Future[list[WindowPicture]]]:
+        for start in islice(starts, count):
+            yield pool.submit(_read, reader, grid, start, chunk, watch)
+
     try:
-        coming: Future[list[WindowPicture]] | None = None
-        for start in starts:
-            ready = coming or pool.submit(_read, reader, grid, start, chunk)
-            pictures = ready.result()
-            after = start + chunk
-            coming = pool.submit(_read, reader, grid, after, chunk) if after < len(grid) else None
+        coming = deque(ahead(CHUNKS_AHEAD))
+        while coming:
+            pictures = coming.popleft().result()
+            coming.extend(ahead(1))
             yield pictures
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         reader.close()
 
 
-def _read(reader: SceneReader, grid: WindowGrid, start: int, chunk: int) -> list[WindowPicture]:
+def _read(
+    reader: SceneReader, grid: WindowGrid, start: int, chunk: int, watch: Watch | None
+) -> list[WindowPicture]:
     pictures = []
     for number in range(start, min(start + chunk, len(grid))):
         window = grid[number]
         image, valid = reader.read(window.box, window.out_size)
         pictures.append(WindowPicture(number=number, window=window, image=image, valid=valid))
+        if watch is not None:
+            watch(pictures[-1])
     return pictures
