@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from t4spp.components import Backbone, ModelInputs
@@ -23,7 +24,8 @@ class EngineBatch:
     """Prompts to answer together.
 
     Attributes:
-        conversations: without answers.
+        conversations: without answers; the picture of each is read once, however often it is asked
+            for.
         labels: for each, the labels that its prompt admits; None where it leaves them open.
         max_new_tokens: bound on every answer of the batch.
         seed: of the sampling, the batch's own, so that it is repeated wherever the batch runs.
@@ -35,6 +37,11 @@ class EngineBatch:
     max_new_tokens: int
     seed: int = 0
     watch: Watch | None = None
+
+    def __post_init__(self) -> None:
+        """Keep pictures as long as the batch."""
+        read_once = [replace(c, load_image=cache(c.load_image)) for c in self.conversations]
+        object.__setattr__(self, "conversations", read_once)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +38,10 @@ def agreeing(engine: Engine) -> Engine:
     def answer(
         backbone: Backbone, batch: EngineBatch, scheme: Scheme, settings: GenerationSettings
     ) -> list[Answer | None]:
-        read_once = [replace(c, load_image=cache(c.load_image)) for c in batch.conversations]
         rounds = []
         for number in range(settings.candidates):
             seed = seed_from(batch.seed, "candidate", number)
-            again = replace(batch, conversations=read_once, seed=seed)
+            again = replace(batch, seed=seed)
             rounds.append(engine(backbone, again, scheme, settings))
         kept: list[Answer | None] = []
         for conversation, labels, *drawn in zip(

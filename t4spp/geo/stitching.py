@@ -124,11 +124,6 @@ class Stitcher:
         self._num_pieces = 0
         self._edge = np.zeros((len(self.labels), size[1]), dtype=np.int64)
 
-    @property
-    def num_open(self) -> int:
-        """Objects that later windows may still change."""
-        return len(self._things)
-
     def add(
         self, window: PlacedWindow, regions: Sequence[Region], valid: BoolMask | None = None
     ) -> None:

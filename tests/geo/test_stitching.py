@@ -265,11 +265,11 @@ def test_memory_follows_the_windows_and_not_the_scenes_height():
         shown = padded(truth, window.box)
         regions = [Region(label="thing", mask=shown == n) for n in np.unique(shown) if n]
         stitcher.add(window, regions)
-        most = max(most, stitcher.num_open)
+        most = max(most, len(stitcher._things))
     stitcher.finish()
     assert len(sink.found) == 5600
     assert most <= 14 * 9
-    assert stitcher.num_open == 0
+    assert len(stitcher._things) == 0
 
 
 def test_windows_out_of_order_are_refused():

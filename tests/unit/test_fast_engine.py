@@ -379,6 +379,30 @@ def test_pictures_that_bear_one_name_are_not_taken_for_one(
     assert "have different pictures, for example 'a'" in caplog.text
 
 
+def test_a_picture_is_read_once_though_prompts_are_collated_again() -> None:
+    scheme = scheme_of("next-brick")
+    backbone = backbone_of(scheme)
+    batch = about(batch_of(backbone, scheme, MANY), "aaaaaa")
+    own, read = backbone.collate, []
+
+    def load(place: int) -> Any:
+        read.append(place)
+        return torch.zeros(8, 8, 3, dtype=torch.uint8).numpy()
+
+    def collate(conversations: Any, **options: Any) -> Any:
+        for talk in conversations:
+            talk.load_image()
+        return own(conversations, **options)
+
+    backbone.collate = collate  # type: ignore[method-assign]
+    talks = [
+        replace(talk, load_image=lambda place=place: load(place))
+        for place, talk in enumerate(batch.conversations)
+    ]
+    fast(backbone, replace(batch, conversations=talks), scheme)
+    assert sorted(read) == list(range(len(MANY)))
+
+
 def test_sharing_can_be_left_out() -> None:
     scheme = scheme_of("next-brick")
     backbone = backbone_of(scheme)
