@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate where needed, score, print."""
     from t4spp.evaluation.predictions import predictions_path
+    from t4spp.evaluation.protocols.catalogue import check_protocols
     from t4spp.evaluation.run import metrics_path
-    from t4spp.evaluation.scores import check_protocols
     from t4spp.training.processes import leave_processes
 
     if args.resume and args.overwrite:

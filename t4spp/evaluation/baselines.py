@@ -19,8 +19,9 @@ from t4spp.decoding.processes import Crew
 from t4spp.errors import RunError
 from t4spp.evaluation.baseline_files import SCHEMA
 from t4spp.evaluation.experiment import Experiment
-from t4spp.evaluation.pairs import PairScore, score_pairs, scored_labels, truth_of
-from t4spp.evaluation.scores import score_protocols
+from t4spp.evaluation.pairs import score_pairs, scored_labels, truth_of
+from t4spp.evaluation.protocols.base import Answered
+from t4spp.evaluation.protocols.panel import Panel
 from t4spp.evaluation.spatial_scores import score_space
 from t4spp.evaluation.spatial_windows import WindowCollector
 from t4spp.geo.blending import resized_levels
@@ -159,26 +160,28 @@ def score_baselines(
         "mean mask, best threshold": mean.answer,
         "nothing": nothing,
     }
-    pairs: dict[str, list[PairScore]] = {name: [] for name in answers}
+    panels = {name: Panel(config.evaluation.protocols) for name in answers}
     collectors = {name: WindowCollector() for name in answers}
     for position in range(len(samples)):
         sample = samples[position]
         for name, answer in answers.items():
             decoded = _decoded(sample, answer)
             own = score_pairs(position, sample, decoded)
-            pairs[name].extend(own)
-            collectors[name](position, sample, _prediction(sample), decoded, own)
+            answered = Answered(
+                position=position,
+                sample=sample,
+                prediction=_prediction(sample),
+                decoded=decoded,
+                pairs=own,
+            )
+            panels[name].add(panels[name].measure(answered))
+            collectors[name](position, sample, answered.prediction, decoded, own)
         if scoring is not None:
             scoring(1)
     scored: dict[str, dict[str, Any]] = {}
     for name in answers:
-        protocols = score_protocols(
-            config.evaluation.protocols,
-            pairs[name],
-            pairs[name],
-            Crew(),
-            resamples=config.evaluation.bootstrap,
-            seed=config.seed,
+        protocols, _ = panels[name].scores(
+            Crew(), resamples=config.evaluation.bootstrap, seed=config.seed
         )
         if config.evaluation.space and collectors[name].windows:
             space = score_space(

@@ -42,10 +42,14 @@ class TrainingEvaluator:
         )
         predictions = crew.share(list(answers))
         scored = score_answers(
-            samples, predictions, self.experiment.scheme, self.experiment.refiner, crew=crew
+            samples,
+            predictions,
+            self.experiment.scheme,
+            self.experiment.refiner,
+            protocols=config.evaluation.protocols,
+            crew=crew,
         )
-        protocols = config.evaluation.protocols
         return {
             "step": step,
-            **summarise(scored, protocols, crew=crew, resamples=0, seed=config.seed),
+            **summarise(scored, crew=crew, resamples=0, seed=config.seed),
         }

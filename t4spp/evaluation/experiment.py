@@ -17,7 +17,7 @@ from t4spp.data.head import head, training_samples
 from t4spp.data.prompting import pool_of
 from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import RunError
-from t4spp.evaluation.scores import check_protocols
+from t4spp.evaluation.protocols.catalogue import check_protocols
 from t4spp.plugins import Catalogue
 from t4spp.schemes.base import Scheme
 from t4spp.training.binding import binding_config, binding_hash

@@ -35,14 +35,11 @@ from t4spp.evaluation.predictions import (
     read_predictions,
     scores_path,
 )
-from t4spp.evaluation.scores import (
-    NO_TARGET_TAG,
-    SCHEMA,
-    check_protocols,
-    describe_answers,
-    score_lines,
-    score_protocols,
-)
+from t4spp.evaluation.protocols.base import Answered
+from t4spp.evaluation.protocols.catalogue import check_protocols
+from t4spp.evaluation.protocols.native import NativeProtocol
+from t4spp.evaluation.protocols.panel import Panel
+from t4spp.evaluation.scores import NO_TARGET_TAG, SCHEMA, describe_answers, score_lines
 from t4spp.evaluation.spatial_run import with_space
 from t4spp.evaluation.spatial_windows import WindowCollector
 from t4spp.schemes.base import Scheme
@@ -191,6 +188,7 @@ def evaluate_split(
         matched,
         experiment.scheme,
         experiment.refiner,
+        protocols=names,
         progress=progress,
         crew=crew,
         watch=collector,
@@ -205,7 +203,6 @@ def evaluate_split(
         "recipe_counters": dict(experiment.recipe.counters()),
         **summarise(
             scored,
-            names,
             crew=crew,
             resamples=config.evaluation.bootstrap,
             seed=config.seed,
@@ -235,13 +232,13 @@ class Scored:
     Attributes:
         pairs: all processes', in the split's order.
         rows: likewise, one a sample.
-        mine: the pairs that this process scored.
+        panel: the protocols, with the rows of what this process scored.
         refined: how many regions the refiner changed or left, by its own names, in all processes.
     """
 
     pairs: Sequence[PairScore]
     rows: Sequence[AnswerRow]
-    mine: Sequence[PairScore]
+    panel: Panel
     refined: Mapping[str, int]
 
 
@@ -251,6 +248,7 @@ def score_answers(
     scheme: Scheme,
     refiner: Refiner,
     *,
+    protocols: Sequence[str] = (NativeProtocol.name,),
     progress: Progress | None = None,
     crew: Crew | None = None,
     watch: Watch | None = None,
@@ -262,6 +260,7 @@ def score_answers(
         predictions: the answer to each sample, in the same order.
         scheme: that wrote them.
         refiner: of the decoded masks.
+        protocols: by name, all in the one pass.
         progress: told after each sample.
         crew: the processes; None for the current ones.
         watch: told of each answer that this process scores.
@@ -270,6 +269,7 @@ def score_answers(
         RecipeError: the refiner reads pixels and a picture is missing or damaged.
     """
     crew = crew or Crew.current()
+    panel = Panel(protocols)
     mine: list[PairScore] = []
     rows: list[AnswerRow] = []
     before = Counter(refiner.counters())
@@ -279,6 +279,10 @@ def score_answers(
         tagged = _tagged(sample)
         pairs = score_pairs(position, tagged, decoded)
         mine.extend(pairs)
+        answered = Answered(
+            position=position, sample=tagged, prediction=prediction, decoded=decoded, pairs=pairs
+        )
+        panel.add(panel.measure(answered))
         if watch is not None:
             watch(position, tagged, prediction, decoded, pairs)
         rows.append(answer_row(position, tagged, prediction, decoded))
@@ -289,25 +293,23 @@ def score_answers(
     return Scored(
         pairs=sorted(crew.gather(mine), key=lambda pair: pair.position),
         rows=sorted(crew.gather(rows), key=lambda row: row.position),
-        mine=mine,
+        panel=panel,
         refined=sum((Counter(part) for part in crew.gather([dict(refined)])), Counter()),
     )
 
 
-def summarise(
-    scored: Scored, protocols: Sequence[str], *, crew: Crew, resamples: int, seed: int
-) -> dict[str, Any]:
+def summarise(scored: Scored, *, crew: Crew, resamples: int, seed: int) -> dict[str, Any]:
     """Counts, protocols and answers as ``metrics.json`` has them. All processes must call it."""
     present = sum(pair.has_target for pair in scored.pairs)
+    scores, counts = scored.panel.scores(crew, resamples=resamples, seed=seed)
     return {
         "schema": SCHEMA,
         "num_samples": len(scored.rows),
         "num_images": len({pair.image_id for pair in scored.pairs}),
         "num_targets": present,
         "num_no_target": len(scored.pairs) - present,
-        "protocols": score_protocols(
-            protocols, scored.mine, scored.pairs, crew, resamples=resamples, seed=seed
-        ),
+        "protocols": scores,
+        "protocol_counts": counts,
         "answers": describe_answers(scored.rows, scored.pairs, resamples=resamples, seed=seed),
     }
 

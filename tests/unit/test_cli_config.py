@@ -8,7 +8,7 @@ import pytest
 
 from t4spp.cli import main
 from t4spp.config import EvaluationConfig
-from t4spp.evaluation.scores import PROTOCOLS
+from t4spp.evaluation.protocols.catalogue import PROTOCOLS
 from t4spp.yaml12 import parse_yaml
 
 

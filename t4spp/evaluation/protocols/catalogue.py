@@ -1,0 +1,32 @@
+"""The protocols by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from t4spp.errors import ConfigError, nearest
+from t4spp.evaluation.protocols.base import EvaluationProtocol
+from t4spp.evaluation.protocols.native import NativeProtocol
+
+PROTOCOLS: Mapping[str, type[EvaluationProtocol[Any]]] = {
+    protocol.name: protocol for protocol in (NativeProtocol,)
+}
+"""Every protocol. ``t4spp.config.EvaluationConfig.protocols`` spells the same names out."""
+
+
+def check_protocols(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names, each once.
+
+    Raises:
+        ConfigError: a name is unknown, or there is none.
+    """
+    for name in names:
+        if name not in PROTOCOLS:
+            raise ConfigError(
+                f"evaluation.protocols: unknown protocol {name!r}; valid: "
+                f"{', '.join(PROTOCOLS)}.{nearest(name, PROTOCOLS)}"
+            )
+    if not names:
+        raise ConfigError("evaluation.protocols is empty; valid: " + ", ".join(PROTOCOLS))
+    return tuple(dict.fromkeys(names))
