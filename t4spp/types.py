@@ -115,6 +115,8 @@ class Sample:
         tags: break-down keys of the evaluation, for example ``("unseen-pair",)``.
         answers: of a dialogue, the reference answers, the first is the one that is learnt; several
             where several people were asked. Empty for every other kind.
+        context: of a dialogue, the turns before this one about the same picture, as (question,
+            answer), in order.
         geo: georeference of the picture, when it has one.
     """
 
@@ -129,6 +131,7 @@ class Sample:
     image_id: str = ""
     tags: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    context: tuple[tuple[str, str], ...] = ()
     geo: GeoRef | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +11,14 @@ import numpy as np
 
 from t4spp.components import Refiner
 from t4spp.decoding.prediction import Prediction
-from t4spp.schemes.base import Scheme
+from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
 from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Problem, Sample, Status
 
+MASK_IN_WORDS = "mask-in-words"
+"""Problem of an answer that holds a ``<seg>`` block although words were asked for."""
+NO_WORDS = "no-words"
+"""Problem of an answer that holds no word although words were asked for."""
+_BLOCK = re.compile(f"{re.escape(SEG_OPEN)}.*?(?:{re.escape(SEG_CLOSE)}|\\Z)", re.DOTALL)
 _NO_BOX = Box(y0=0, x0=0, y1=0, x1=0)
 
 
@@ -111,8 +117,10 @@ def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairSco
     """Compare one decoded answer with the truth, at the picture's resolution.
 
     A prompt that names no label and has no target is one pair with the label ``""``: every
-    region that it was answered with counts.
+    region that it was answered with counts. A question in words has no pairs.
     """
+    if sample.kind == "dialogue":
+        return []
     counted = None if sample.ignore is None else ~sample.ignore
     pairs: list[PairScore] = []
     for label in scored_labels(sample) or ("",):
@@ -176,7 +184,7 @@ def read_answer(
 ) -> tuple[Decoded, Decoded]:
     """An answer's coarse and final reading; the same object where nothing refines.
 
-    The picture is read only where the refiner looks at it.
+    The picture is read only where the refiner looks at it. An answer in words has no regions.
 
     Raises:
         RecipeError: the refiner needs the sample's picture, which is missing or damaged.
@@ -184,6 +192,8 @@ def read_answer(
     if prediction.refused:
         problem = Problem(code=prediction.refused, message="the model was not asked")
         coarse = Decoded(regions=(), status="invalid", problems=(problem,))
+    elif sample.kind == "dialogue":
+        coarse = read_words(prediction.text)
     else:
         coarse = scheme.decode(prediction.text, sample.size, asked_labels(prediction.labels))
     if prediction.problem:
@@ -194,10 +204,31 @@ def read_answer(
             status="repaired" if coarse.status == "ok" else coarse.status,
             problems=(*coarse.problems, problem),
         )
-    if refiner is None:
+    if refiner is None or sample.kind == "dialogue":
         return coarse, coarse
     image = sample.image if refiner.reads_pixels else np.zeros((*sample.size, 3), dtype=np.uint8)
     return coarse, refiner.refine(image, coarse)
+
+
+def read_words(text: str) -> Decoded:
+    """How an answer in words is read: ``invalid`` where it says nothing, no regions in any case.
+
+    ``repaired`` where it holds a mask, which nobody asked for and which :func:`words_of` leaves
+    out.
+    """
+    problems = []
+    if SEG_OPEN in text:
+        problems.append(Problem(code=MASK_IN_WORDS, message="a mask where words were asked for"))
+    if not words_of(text):
+        problems.append(Problem(code=NO_WORDS, message="the answer has no words"))
+        return Decoded(regions=(), status="invalid", problems=tuple(problems))
+    status: Status = "repaired" if problems else "ok"
+    return Decoded(regions=(), status=status, problems=tuple(problems))
+
+
+def words_of(text: str) -> str:
+    """An answer without its ``<seg>`` blocks and outer blanks; an open block reaches the end."""
+    return _BLOCK.sub(" ", text).strip()
 
 
 def _everything(decoded: Decoded, sample: Sample) -> BoolMask:

@@ -315,8 +315,8 @@ def summarise(scored: Scored, *, crew: Crew, resamples: int, seed: int) -> dict[
 
 
 def _tagged(sample: Sample) -> Sample:
-    """The sample, tagged where it has no target."""
-    if sample.targets or NO_TARGET_TAG in sample.tags:
+    """The sample, tagged where a mask is asked for and it has no target."""
+    if sample.targets or sample.kind == "dialogue" or NO_TARGET_TAG in sample.tags:
         return sample
     return dataclasses.replace(sample, tags=(*sample.tags, NO_TARGET_TAG))
 
