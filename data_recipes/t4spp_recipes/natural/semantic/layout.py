@@ -1,0 +1,123 @@
+"""Where a dataset of pictures and class-id masks keeps its files, and what was published of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from t4spp.errors import RecipeError
+from t4spp_recipes.natural.class_lists import ClassList
+from t4spp_recipes.natural.semantic.maps import PLAIN, MapReader
+from t4spp_recipes.natural.semantic.samples import InstanceSplitter
+from t4spp_recipes.natural.semantic.tiling import Tiling
+
+ALL = "all"
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFolders:
+    """A folder of pictures, one of masks, and the stems that belong to a split.
+
+    Attributes:
+        images: None: no pixels.
+        masks: the folder of masks.
+        stems: of the pictures; None: every mask there is.
+        suffix: what a mask's stem has beyond its picture's.
+        mask_suffixes: file suffixes of masks, in lower case.
+        not_pictures: ends of stems of files beside the pictures that are none.
+        deep: whether sub-folders are looked into.
+    """
+
+    images: Path | None
+    masks: Path
+    stems: tuple[str, ...] | None = None
+    suffix: str = ""
+    mask_suffixes: tuple[str, ...] = MASK_SUFFIXES
+    not_pictures: tuple[str, ...] = ()
+    deep: bool = False
+
+    def files(self, folder: Path) -> Iterable[Path]:
+        """The files that may count in a folder."""
+        return folder.rglob("*") if self.deep else folder.iterdir()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A dataset on disk.
+
+    Attributes:
+        name: the recipe's.
+        splits: the folders of each split that is there.
+        classes: ids and names.
+        unions: splits that others make up, for counting once.
+        reader: makes class ids of a mask.
+        tiling: windows instead of whole pictures.
+        instances: parts a class into instances.
+        unlabelled: pictures of splits whose truth is not given out.
+        counted_ids: ids whose pixels are counted, by the counter's name.
+        published: pictures of each split as published; empty: not compared.
+        advice: where to get what is missing, and its licence.
+    """
+
+    name: str = "semantic-folder"
+    splits: Mapping[str, tuple[SplitFolders, ...]]
+    classes: ClassList
+    unions: tuple[str, ...] = ("trainval",)
+    reader: MapReader = PLAIN
+    tiling: Tiling | None = None
+    instances: InstanceSplitter | None = None
+    unlabelled: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    counted_ids: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    published: Mapping[str, int] = field(default_factory=dict)
+    advice: str = ""
+
+    def differences(self, num_pictures: Callable[[str], int | None]) -> list[str]:
+        """What the numbers on disk say against the published ones, a message a split."""
+        found = {split: num_pictures(split) for split in self.published}
+        return count_faults(self.name, found, self.published, "pictures", self.advice)
+
+
+def count_faults(
+    recipe: str,
+    found: Mapping[str, int | None],
+    published: Mapping[str, int],
+    what: str,
+    advice: str,
+) -> list[str]:
+    """A message for every split whose number is not the published one.
+
+    Args:
+        recipe: its name.
+        found: by split; None: the split is not there.
+        published: by split.
+        what: what is counted, in the plural.
+        advice: where to get the dataset, and its licence.
+    """
+    messages: list[str] = []
+    for split, wanted in published.items():
+        number = found.get(split)
+        if number != wanted:
+            state = "is not there" if number is None else f"has {number} {what}"
+            messages.append(
+                f"{recipe}: the split {split!r} {state}, the published dataset has {wanted} "
+                f"{what}. {advice} For a part of the dataset set counts=false."
+            )
+    return messages
+
+
+def first_with(root: Path, below: Sequence[str], wanted: Sequence[str]) -> Path:
+    """``root`` or the first sub-folder of it that holds one of ``wanted``; failing that, root."""
+    for name in ("", *below):
+        if any((root / name / item).exists() for item in wanted):
+            return root / name
+    return root
+
+
+def nothing_found(recipe: str, root: Path, wanted: Sequence[str], advice: str) -> RecipeError:
+    """The error for a folder that holds nothing of a dataset."""
+    return RecipeError(
+        f"{recipe}: {root} holds none of what the dataset's download makes: "
+        f"{'; '.join(wanted)}. {advice}"
+    )
