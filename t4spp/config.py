@@ -228,10 +228,17 @@ class GenerationConfig(ConfigModel):
         return self
 
 
+ProtocolName = Literal[
+    "native",
+    "contour",
+]
+"""Every protocol, as :data:`t4spp.evaluation.protocols.catalogue.PROTOCOLS` has them."""
+
+
 class EvaluationConfig(ConfigModel):
     """How answers are scored."""
 
-    protocols: tuple[Literal["native"], ...] = ("native",)
+    protocols: tuple[ProtocolName, ...] = ("native",)
     """Which protocols to report."""
     bootstrap: int = Field(default=1000, ge=0)
     """Resamples of images behind each 95 % interval; 0: no intervals."""
@@ -246,7 +253,7 @@ class EvaluationConfig(ConfigModel):
 
     @field_validator("protocols")
     @classmethod
-    def _some_protocol(cls, protocols: tuple[Literal["native"], ...]) -> tuple[Any, ...]:
+    def _some_protocol(cls, protocols: tuple[ProtocolName, ...]) -> tuple[Any, ...]:
         if not protocols:
             raise ValueError("name at least one protocol, for example [native]")
         return protocols
