@@ -11,6 +11,7 @@ import numpy as np
 
 from t4spp.components import Refiner
 from t4spp.decoding.prediction import Prediction
+from t4spp.evaluation.shapes import Shape, shape_of
 from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
 from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Problem, Sample, Status
 
@@ -22,7 +23,7 @@ _BLOCK = re.compile(f"{re.escape(SEG_OPEN)}.*?(?:{re.escape(SEG_CLOSE)}|\\Z)", r
 _NO_BOX = Box(y0=0, x0=0, y1=0, x1=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PairScore:
     """One (sample, label): the union of its targets against the union of the regions bearing it.
 
@@ -39,6 +40,7 @@ class PairScore:
         true_box: box of the true mask, likewise.
         status: of the answer.
         tags: of the sample.
+        shape: of the true mask, ``ignore`` left out; None where it is empty.
     """
 
     position: int
@@ -53,6 +55,7 @@ class PairScore:
     true_box: Box
     status: Status
     tags: tuple[str, ...]
+    shape: Shape | None = None
 
     @property
     def iou(self) -> float:
@@ -65,7 +68,7 @@ class PairScore:
         return self.predicted_area == 0 and self.status != "invalid"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerRow:
     """One answer: how it was read and what it cost.
 
@@ -134,6 +137,7 @@ def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairSco
                 continue  # every true pixel is ignored: neither a target nor its absence
         intersection = int(np.count_nonzero(truth & predicted))
         area, true_area = int(np.count_nonzero(predicted)), int(np.count_nonzero(truth))
+        true_box = Box.of_mask(truth)
         pairs.append(
             PairScore(
                 position=position,
@@ -145,12 +149,21 @@ def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairSco
                 union=area + true_area - intersection,
                 predicted_area=area,
                 predicted_box=Box.of_mask(predicted) or _NO_BOX,
-                true_box=Box.of_mask(truth) or _NO_BOX,
+                true_box=true_box or _NO_BOX,
                 status=decoded.status,
                 tags=sample.tags,
+                shape=true_box and shape_of(truth, true_box, _num_instances(sample, label)),
             )
         )
     return pairs
+
+
+def _num_instances(sample: Sample, label: str) -> int:
+    """Targets of a label with a pixel that is scored."""
+    masks = (target.mask for target in sample.targets if target.label == label)
+    if sample.ignore is None:
+        return sum(bool(mask.any()) for mask in masks)
+    return sum(bool((mask & ~sample.ignore).any()) for mask in masks)
 
 
 def answer_row(
