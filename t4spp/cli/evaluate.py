@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if os.environ.get("RANK", "0") == "0":
         if not begins:
-            print_counters(experiment.config.data.recipe.name, experiment.recipe)
+            print_counters(experiment.config.data.title, experiment.recipe)
             tell_features()
         if args.json:
             print_json(metrics)

@@ -141,7 +141,9 @@ def report_on(
             config=view.config,
             title=view.label,
             scheme=component_text(catalogue, "scheme", view.config.scheme),
-            recipe=component_text(catalogue, "recipe", view.config.data.recipe),
+            recipe="; ".join(
+                component_text(catalogue, "recipe", part) for _, part in view.config.data.recipes
+            ),
             headline=headline[:4],
             tables=tables,
             resampled=RESAMPLED,
