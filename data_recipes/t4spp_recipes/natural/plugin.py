@@ -11,6 +11,7 @@ from t4spp_recipes.natural.configs import (
     InstanceFolderConfig,
     SemanticFolderConfig,
 )
+from t4spp_recipes.natural.semantic.components import SEMANTIC_COMPONENTS
 from t4spp_recipes.natural.sources import COCO_SOURCES, INSTANCE_SOURCES, SEMANTIC_SOURCES
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _build_instance_folder(config: InstanceFolderConfig) -> InstanceFolder:
 
 @hookimpl
 def t4spp_recipes() -> list[Component]:
-    """The recipes ``coco-instances``, ``semantic-folder`` and ``instance-folder``."""
+    """Recipes of any such data (folders, COCO's JSON), and datasets known by name."""
     return [
         Component(
             name="coco-instances",
@@ -65,4 +66,5 @@ def t4spp_recipes() -> list[Component]:
             requires=("PIL",),
             sources=INSTANCE_SOURCES,
         ),
+        *SEMANTIC_COMPONENTS,
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from t4spp.errors import RecipeError
+from t4spp.pictures import PICTURE_SUFFIXES
 from t4spp_recipes.natural.class_lists import ClassList
 from t4spp_recipes.natural.semantic.maps import PLAIN, MapReader
 from t4spp_recipes.natural.semantic.samples import InstanceSplitter
@@ -26,7 +27,9 @@ class SplitFolders:
         stems: of the pictures; None: every mask there is.
         suffix: what a mask's stem has beyond its picture's.
         mask_suffixes: file suffixes of masks, in lower case.
+        picture_suffixes: file suffixes of pictures, in lower case, the preferred ones first.
         not_pictures: ends of stems of files beside the pictures that are none.
+        not_masks: ends of stems of files beside the masks that are other masks.
         deep: whether sub-folders are looked into.
     """
 
@@ -35,7 +38,9 @@ class SplitFolders:
     stems: tuple[str, ...] | None = None
     suffix: str = ""
     mask_suffixes: tuple[str, ...] = MASK_SUFFIXES
+    picture_suffixes: tuple[str, ...] = PICTURE_SUFFIXES
     not_pictures: tuple[str, ...] = ()
+    not_masks: tuple[str, ...] = ()
     deep: bool = False
 
     def files(self, folder: Path) -> Iterable[Path]:
@@ -113,6 +118,19 @@ def first_with(root: Path, below: Sequence[str], wanted: Sequence[str]) -> Path:
         if any((root / name / item).exists() for item in wanted):
             return root / name
     return root
+
+
+def listed_stems(path: Path) -> tuple[str, ...]:
+    """The stems that a list of a split names: one a line, bare or as paths (the first counts).
+
+    Raises:
+        RecipeError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"the list {path} cannot be read: {error}. Fetch it again.") from error
+    return tuple(Path(line.split()[0]).stem for line in lines if line.strip())
 
 
 def nothing_found(recipe: str, root: Path, wanted: Sequence[str], advice: str) -> RecipeError:

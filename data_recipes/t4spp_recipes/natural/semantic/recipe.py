@@ -8,7 +8,6 @@ from pathlib import Path
 
 from t4spp.components import Recipe
 from t4spp.errors import RecipeError
-from t4spp.pictures import PICTURE_SUFFIXES
 from t4spp.types import Sample
 from t4spp_recipes.lazy_samples import LazySamples
 from t4spp_recipes.natural.mask_index import MaskRecord, index_masks, pair_faults
@@ -184,8 +183,8 @@ class SemanticRecipe(Recipe):
                 counters["classes_below_min_pixels"] += (
                     0 < num_pixels(record, ids) < self.params.min_pixels
                 )
-            for name, ids in self.layout.counted_ids.items():
-                counters[name] += num_pixels(record, ids)
+            for name, counted in self.layout.counted_ids.items():
+                counters[name] += num_pixels(record, counted)
         if self.params.prompts == "segment-all":
             kind = self.params.segment_all_kind
             entries = [Entry(record=item, id=item.name, kind=kind) for item in records]
@@ -237,7 +236,8 @@ class SemanticRecipe(Recipe):
         counters["no_target_prompts_lacking"] = lacking
         entries: list[Entry] = []
         for item in records:
-            for mark, names in (("", present[item.name]), ("no-", absent.get(item.name, ()))):
+            asked = (("", present[item.name]), ("no-", absent.get(item.name, [])))
+            for mark, names in asked:
                 entries += [
                     Entry(
                         record=item, id=f"{item.name}-{mark}{name}", kind="partial", names=(name,)
@@ -253,9 +253,11 @@ def pictures_of(folders: SplitFolders) -> dict[str, Path]:
     files = [
         path
         for path in folders.files(folders.images)
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.stem.endswith(folders.not_pictures)
+        if path.suffix.lower() in folders.picture_suffixes
+        and not path.stem.endswith(folders.not_pictures)
     ]
-    files.sort(key=lambda path: PICTURE_SUFFIXES.index(path.suffix.lower()), reverse=True)
+    rank = folders.picture_suffixes.index
+    files.sort(key=lambda path: rank(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in files}
 
 
@@ -268,7 +270,9 @@ def pairs_of(folders: SplitFolders, recipe: str, split: str) -> Iterator[tuple[P
     masks = {
         path.stem.removesuffix(folders.suffix): path
         for path in sorted(folders.files(folders.masks))
-        if path.suffix.lower() in folders.mask_suffixes and path.stem.endswith(folders.suffix)
+        if path.suffix.lower() in folders.mask_suffixes
+        and path.stem.endswith(folders.suffix)
+        and not path.stem.endswith(folders.not_masks)
     }
     if not masks:
         raise RecipeError(
