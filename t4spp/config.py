@@ -318,7 +318,16 @@ class GenerationConfig(ConfigModel):
 
 ProtocolName = Literal[
     "native",
+    "text4seg",
+    "lisa",
+    "grefcoco",
+    "reasonseg",
+    "rmsin",
+    "segearth",
+    "open-vocab",
+    "rec",
     "contour",
+    "dialogue",
 ]
 """Every protocol, as :data:`t4spp.evaluation.protocols.catalogue.PROTOCOLS` has them."""
 
@@ -338,6 +347,9 @@ class EvaluationConfig(ConfigModel):
     """Square metres; smaller objects are neither missed nor invented."""
     layers: bool = True
     """Whether windows and objects are written as vector layers with what they scored."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that share the scoring, where no refiner reads pixels; 0: the process itself; null:
+    one a core, 8 at most, from 1000 samples on. Scores do not depend on it."""
 
     @field_validator("protocols")
     @classmethod

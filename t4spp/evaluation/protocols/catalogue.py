@@ -8,13 +8,23 @@ from typing import Any
 from t4spp.errors import ConfigError, nearest
 from t4spp.evaluation.protocols.base import EvaluationProtocol
 from t4spp.evaluation.protocols.contour import ContourProtocol
+from t4spp.evaluation.protocols.dialogue import DialogueProtocol
 from t4spp.evaluation.protocols.native import NativeProtocol
 
 PROTOCOLS: Mapping[str, type[EvaluationProtocol[Any]]] = {
     protocol.name: protocol
     for protocol in (
         NativeProtocol,
+        Text4SegProtocol,
+        LisaProtocol,
+        GRefCocoProtocol,
+        ReasonSegProtocol,
+        RmsinProtocol,
+        SegEarthProtocol,
+        OpenVocabularyProtocol,
+        RecProtocol,
         ContourProtocol,
+        DialogueProtocol,
     )
 }
 """Every protocol. ``t4spp.config.EvaluationConfig.protocols`` spells the same names out."""
