@@ -85,6 +85,7 @@ class AnswerRow:
         num_drafted: tokens that passes were given as guesses.
         num_accepted: those of them that were written.
         engine: see :class:`t4spp.decoding.prediction.Prediction`.
+        in_words: whether words were asked for.
     """
 
     position: int
@@ -98,6 +99,7 @@ class AnswerRow:
     num_drafted: int = 0
     num_accepted: int = 0
     engine: str = ""
+    in_words: bool = False
 
 
 def scored_labels(sample: Sample) -> tuple[str, ...]:
@@ -184,6 +186,7 @@ def answer_row(
         num_drafted=prediction.num_drafted,
         num_accepted=prediction.num_accepted,
         engine=prediction.engine,
+        in_words=sample.kind == "dialogue",
     )
 
 
