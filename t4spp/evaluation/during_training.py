@@ -10,7 +10,7 @@ from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate
 from t4spp.decoding.processes import Crew
 from t4spp.evaluation.experiment import Experiment
-from t4spp.evaluation.run import score_answers, summarise
+from t4spp.evaluation.scoring import score_answers, summarise
 
 
 class TrainingEvaluator:

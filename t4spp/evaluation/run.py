@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from t4spp.components import Backbone, Refiner
+from t4spp.components import Backbone
 from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate, resume_point
-from t4spp.decoding.prediction import Prediction
 from t4spp.decoding.processes import Crew
 from t4spp.errors import RunError
 from t4spp.evaluation.experiment import METRICS_NAME, Experiment
-from t4spp.evaluation.pairs import (
-    AnswerRow,
-    PairScore,
-    answer_row,
-    read_answer,
-    score_pairs,
-)
 from t4spp.evaluation.predictions import (
+    PredictionFile,
     PredictionMeta,
     PredictionWriter,
     check_scheme,
@@ -35,23 +25,14 @@ from t4spp.evaluation.predictions import (
     read_predictions,
     scores_path,
 )
-from t4spp.evaluation.protocols.base import Answered
 from t4spp.evaluation.protocols.catalogue import check_protocols
-from t4spp.evaluation.protocols.native import NativeProtocol
-from t4spp.evaluation.protocols.panel import Panel
-from t4spp.evaluation.scores import NO_TARGET_TAG, SCHEMA, describe_answers, score_lines
+from t4spp.evaluation.scores import score_lines
+from t4spp.evaluation.scoring import Progress, num_workers, score_answers, summarise
 from t4spp.evaluation.spatial_run import with_space
 from t4spp.evaluation.spatial_windows import WindowCollector
-from t4spp.schemes.base import Scheme
 from t4spp.training.atomic import write_text
-from t4spp.types import Decoded, Sample
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int], object]
-"""Told how many samples have just been done, by all processes together."""
-Watch = Callable[[int, Sample, Prediction, Decoded, Sequence[PairScore]], object]
-"""Told of each answer that this process has scored."""
 
 
 def generate_split(
@@ -167,7 +148,7 @@ def evaluate_split(
     """
     names = check_protocols(protocols or experiment.config.evaluation.protocols)
     path = predictions_path(run, split)
-    predictions = read_predictions(path)
+    answers = PredictionFile(path)
     meta = read_meta(path)
     check_scheme(meta, experiment.scheme.fingerprint(), path)
     if meta.config_hash != experiment.answers_hash():
@@ -179,19 +160,21 @@ def evaluate_split(
             experiment.answers_hash(),
         )
     samples = experiment.samples(split)
+    answers.check(samples)
     crew = Crew.current()
-    matched = match_samples(predictions, samples, path)
     config = experiment.config
     collector = WindowCollector() if config.evaluation.space else None
     scored = score_answers(
         samples,
-        matched,
+        answers.find,
         experiment.scheme,
         experiment.refiner,
         protocols=names,
         progress=progress,
         crew=crew,
-        watch=collector,
+        collector=collector,
+        workers=num_workers(config.evaluation.workers, len(samples), experiment.refiner, crew),
+        counters=experiment.recipe.counters,
     )
     metrics = {
         "split": split,
@@ -200,7 +183,7 @@ def evaluate_split(
         "checkpoint": meta.checkpoint,
         "refiner": config.refiner.model_dump(mode="json"),
         "refiner_counters": dict(scored.refined),
-        "recipe_counters": dict(experiment.recipe.counters()),
+        "recipe_counters": _joined(experiment.recipe.counters(), scored.counted),
         **summarise(
             scored,
             crew=crew,
@@ -225,100 +208,9 @@ def metrics_path(experiment: Experiment, run: Path, split: str) -> Path:
     return predictions_path(run, split).with_name(f"{split}.metrics.json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """Scored answers.
-
-    Attributes:
-        pairs: all processes', in the split's order.
-        rows: likewise, one a sample.
-        panel: the protocols, with the rows of what this process scored.
-        refined: how many regions the refiner changed or left, by its own names, in all processes.
-    """
-
-    pairs: Sequence[PairScore]
-    rows: Sequence[AnswerRow]
-    panel: Panel
-    refined: Mapping[str, int]
-
-
-def score_answers(
-    samples: Sequence[Sample],
-    predictions: Sequence[Prediction],
-    scheme: Scheme,
-    refiner: Refiner,
-    *,
-    protocols: Sequence[str] = (NativeProtocol.name,),
-    progress: Progress | None = None,
-    crew: Crew | None = None,
-    watch: Watch | None = None,
-) -> Scored:
-    """Decode, refine and compare; each process takes every ``crew.size``-th sample.
-
-    Args:
-        samples: the truth.
-        predictions: the answer to each sample, in the same order.
-        scheme: that wrote them.
-        refiner: of the decoded masks.
-        protocols: by name, all in the one pass.
-        progress: told after each sample.
-        crew: the processes; None for the current ones.
-        watch: told of each answer that this process scores.
-
-    Raises:
-        RecipeError: the refiner reads pixels and a picture is missing or damaged.
-    """
-    crew = crew or Crew.current()
-    panel = Panel(protocols)
-    mine: list[PairScore] = []
-    rows: list[AnswerRow] = []
-    before = Counter(refiner.counters())
-    for position in range(crew.rank, len(samples), crew.size):
-        sample, prediction = samples[position], predictions[position]
-        decoded = read_answer(sample, prediction, scheme, refiner)[1]
-        tagged = _tagged(sample)
-        pairs = score_pairs(position, tagged, decoded)
-        mine.extend(pairs)
-        answered = Answered(
-            position=position, sample=tagged, prediction=prediction, decoded=decoded, pairs=pairs
-        )
-        panel.add(panel.measure(answered))
-        if watch is not None:
-            watch(position, tagged, prediction, decoded, pairs)
-        rows.append(answer_row(position, tagged, prediction, decoded))
-        if progress is not None:
-            progress(min(crew.size, len(samples) - position + crew.rank))
-    refined = Counter(refiner.counters())
-    refined.subtract(before)
-    return Scored(
-        pairs=sorted(crew.gather(mine), key=lambda pair: pair.position),
-        rows=sorted(crew.gather(rows), key=lambda row: row.position),
-        panel=panel,
-        refined=sum((Counter(part) for part in crew.gather([dict(refined)])), Counter()),
-    )
-
-
-def summarise(scored: Scored, *, crew: Crew, resamples: int, seed: int) -> dict[str, Any]:
-    """Counts, protocols and answers as ``metrics.json`` has them. All processes must call it."""
-    present = sum(pair.has_target for pair in scored.pairs)
-    scores, counts = scored.panel.scores(crew, resamples=resamples, seed=seed)
-    return {
-        "schema": SCHEMA,
-        "num_samples": len(scored.rows),
-        "num_images": len({pair.image_id for pair in scored.pairs}),
-        "num_targets": present,
-        "num_no_target": len(scored.pairs) - present,
-        "protocols": scores,
-        "protocol_counts": counts,
-        "answers": describe_answers(scored.rows, scored.pairs, resamples=resamples, seed=seed),
-    }
-
-
-def _tagged(sample: Sample) -> Sample:
-    """The sample, tagged where a mask is asked for and it has no target."""
-    if sample.targets or sample.kind == "dialogue" or NO_TARGET_TAG in sample.tags:
-        return sample
-    return dataclasses.replace(sample, tags=(*sample.tags, NO_TARGET_TAG))
+def _joined(counters: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Counters of this process, and what its workers counted."""
+    return {name: counters.get(name, 0) + more.get(name, 0) for name in {**counters, **more}}
 
 
 def _is_complete(

@@ -1,6 +1,6 @@
-"""What a true mask is like: its size, its parts, how thin it is. Evaluation breaks scores down by it.
+"""What a true mask is like: its size, its parts, how thin it is; break-downs of scores rest on it.
 
-Everything is measured inside the mask's box, so that a small object on a large picture costs little.
+All is measured inside the mask's box, so that a small object on a large picture costs little.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from t4spp.types import BoolMask, Box
 
 _QUAD_LENGTHS = np.zeros(16)
-"""Length of contour by the bit pattern of 2 x 2 pixels: a straight step is 1, a cut corner 1/sqrt 2,
-two corners that meet in a point twice that."""
+"""Length of contour by the bits of 2 x 2 pixels: a straight step is 1, a cut corner 1/sqrt 2, two
+corners that meet in a point twice that."""
 _QUAD_LENGTHS[[0b0011, 0b0101, 0b1010, 0b1100]] = 1.0
 _QUAD_LENGTHS[[0b0001, 0b0010, 0b0100, 0b1000]] = math.sqrt(0.5)
 _QUAD_LENGTHS[[0b1110, 0b1101, 0b1011, 0b0111]] = math.sqrt(0.5)
