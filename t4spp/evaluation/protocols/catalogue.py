@@ -9,7 +9,16 @@ from t4spp.errors import ConfigError, nearest
 from t4spp.evaluation.protocols.base import EvaluationProtocol
 from t4spp.evaluation.protocols.contour import ContourProtocol
 from t4spp.evaluation.protocols.dialogue import DialogueProtocol
+from t4spp.evaluation.protocols.generalised import GRefCocoProtocol
 from t4spp.evaluation.protocols.native import NativeProtocol
+from t4spp.evaluation.protocols.open_vocabulary import OpenVocabularyProtocol
+from t4spp.evaluation.protocols.overhead import RmsinProtocol, SegEarthProtocol
+from t4spp.evaluation.protocols.rec import RecProtocol
+from t4spp.evaluation.protocols.referring import (
+    LisaProtocol,
+    ReasonSegProtocol,
+    Text4SegProtocol,
+)
 
 PROTOCOLS: Mapping[str, type[EvaluationProtocol[Any]]] = {
     protocol.name: protocol
