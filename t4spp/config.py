@@ -328,6 +328,8 @@ ProtocolName = Literal[
     "rec",
     "contour",
     "dialogue",
+    "instances",
+    "masklets",
 ]
 """Every protocol, as :data:`t4spp.evaluation.protocols.catalogue.PROTOCOLS` has them."""
 

@@ -10,6 +10,8 @@ from t4spp.evaluation.protocols.base import EvaluationProtocol
 from t4spp.evaluation.protocols.contour import ContourProtocol
 from t4spp.evaluation.protocols.dialogue import DialogueProtocol
 from t4spp.evaluation.protocols.generalised import GRefCocoProtocol
+from t4spp.evaluation.protocols.instances import InstancesProtocol
+from t4spp.evaluation.protocols.masklets import MaskletsProtocol
 from t4spp.evaluation.protocols.native import NativeProtocol
 from t4spp.evaluation.protocols.open_vocabulary import OpenVocabularyProtocol
 from t4spp.evaluation.protocols.overhead import RmsinProtocol, SegEarthProtocol
@@ -33,6 +35,8 @@ PROTOCOLS: Mapping[str, type[EvaluationProtocol[Any]]] = {
         OpenVocabularyProtocol,
         RecProtocol,
         ContourProtocol,
+        InstancesProtocol,
+        MaskletsProtocol,
         DialogueProtocol,
     )
 }
