@@ -107,7 +107,7 @@ def count_faults(
             state = "is not there" if number is None else f"has {number} {what}"
             messages.append(
                 f"{recipe}: the split {split!r} {state}, the published dataset has {wanted} "
-                f"{what}. {advice} For a part of the dataset set counts=false."
+                f"{what}. For a part of the dataset set counts=false.{_behind(advice)}"
             )
     return messages
 
@@ -137,5 +137,9 @@ def nothing_found(recipe: str, root: Path, wanted: Sequence[str], advice: str) -
     """The error for a folder that holds nothing of a dataset."""
     return RecipeError(
         f"{recipe}: {root} holds none of what the dataset's download makes: "
-        f"{'; '.join(wanted)}. {advice}"
+        f"{'; '.join(wanted)}.{_behind(advice)}"
     )
+
+
+def _behind(advice: str) -> str:
+    return advice if advice.startswith("\n") else f" {advice}"
