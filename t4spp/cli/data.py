@@ -158,18 +158,20 @@ def _counts(samples: Sequence[Sample], split: str, quick: bool) -> dict[str, int
     if quick:
         return {"num_samples": len(samples)}
     images: set[str] = set()
-    targets = empty = ignored = 0
+    targets = empty = in_words = ignored = 0
     read = (samples[index] for index in range(len(samples)))
     for sample in with_progress(read, len(samples), split):
         images.add(sample.image_id)
         targets += len(sample.targets)
-        empty += not sample.targets
+        in_words += sample.kind == "dialogue"
+        empty += not sample.targets and sample.kind != "dialogue"
         ignored += sample.ignore is not None
     return {
         "num_samples": len(samples),
         "num_images": len(images),
         "num_targets": targets,
         "num_without_target": empty,
+        "num_in_words": in_words,
         "num_with_ignored_pixels": ignored,
     }
 

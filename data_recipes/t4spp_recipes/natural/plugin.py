@@ -11,6 +11,7 @@ from t4spp_recipes.natural.configs import (
     InstanceFolderConfig,
     SemanticFolderConfig,
 )
+from t4spp_recipes.natural.instruction_config import VISUAL_INSTRUCTIONS
 from t4spp_recipes.natural.referring.components import REFERRING_COMPONENTS
 from t4spp_recipes.natural.semantic.components import SEMANTIC_COMPONENTS
 from t4spp_recipes.natural.sources import COCO_SOURCES, INSTANCE_SOURCES, SEMANTIC_SOURCES
@@ -69,4 +70,5 @@ def t4spp_recipes() -> list[Component]:
         ),
         *SEMANTIC_COMPONENTS,
         *REFERRING_COMPONENTS,
+        VISUAL_INSTRUCTIONS,
     ]
