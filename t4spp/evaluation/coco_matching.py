@@ -40,6 +40,8 @@ class CocoObject:
             only the box is known.
         score: of a detection; the higher ones are matched first.
         crowd: of a truth, a region of many objects: detections in it are neither right nor wrong.
+        box_area: square pixels, which decides the area range where boxes are compared; None: as
+            ``area``.
     """
 
     box: tuple[float, float, float, float]
@@ -47,6 +49,7 @@ class CocoObject:
     rle: Mapping[str, Any] | None = None
     score: float = 1.0
     crowd: bool = False
+    box_area: float | None = None
 
     @classmethod
     def of_mask(cls, mask: BoolMask, *, crowd: bool = False, score: float = 1.0) -> CocoObject:
@@ -121,7 +124,10 @@ def object_ious(
 
 
 def match_objects(
-    detections: Sequence[CocoObject], truths: Sequence[CocoObject], ious: npt.NDArray[np.float64]
+    detections: Sequence[CocoObject],
+    truths: Sequence[CocoObject],
+    ious: npt.NDArray[np.float64],
+    kind: Kind = "segm",
 ) -> Matches:
     """Match greedily by score, for every area range and IoU threshold, as COCO does.
 
@@ -129,7 +135,12 @@ def match_objects(
         detections: in any order; equal scores keep it. Beyond the 100 best they are left out.
         truths: of the same picture and label.
         ious: float64[D, G] in these orders.
+        kind: which area decides the area range.
     """
+    areas = [
+        item.area if kind == "segm" or item.box_area is None else item.box_area
+        for item in detections
+    ]
     scores = [item.score for item in detections]
     order = np.argsort([-score for score in scores], kind="mergesort")[:MOST_DETECTIONS]
     evaluation = _evaluation()
@@ -142,7 +153,7 @@ def match_objects(
     }
     evaluation._dts = {
         (_CELL, _CELL): [
-            {"id": number, "area": detections[index].area, "score": detections[index].score}
+            {"id": number, "area": areas[index], "score": detections[index].score}
             for number, index in enumerate(order, start=1)
         ]
     }

@@ -27,7 +27,7 @@ from t4spp.evaluation.protocols.panel import Panel
 from t4spp.evaluation.scores import NO_TARGET_TAG, SCHEMA, describe_answers
 from t4spp.evaluation.spatial_windows import WindowCollector
 from t4spp.schemes.base import Scheme
-from t4spp.types import Sample
+from t4spp.types import Decoded, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ Progress = Callable[[int], object]
 """Told how many samples have just been done, by all processes together."""
 Find = Callable[[int, Sample], Prediction]
 """The answer to a sample, by its position in the split; RunError where there is none."""
+Read = Callable[[Sample, Prediction], Decoded]
+"""What an answer says, refined."""
 Count = Callable[[], Mapping[str, int]]
 """Counters so far."""
 
@@ -87,7 +89,7 @@ class _Job:
 
     samples: Sequence[Sample]
     find: Find
-    scheme: Scheme
+    read: Read
     refiner: Refiner
     panel: Panel
     collects: bool
@@ -109,7 +111,7 @@ class _Job:
     def _score_one(self, position: int, part: _Part) -> None:
         sample = self.samples[position]
         prediction = self.find(position, sample)
-        decoded = read_answer(sample, prediction, self.scheme, self.refiner)[1]
+        decoded = self.read(sample, prediction)
         tagged = _tagged(sample)
         pairs = score_pairs(position, tagged, decoded)
         answered = Answered(
@@ -126,7 +128,7 @@ class _Job:
 def score_answers(
     samples: Sequence[Sample],
     predictions: Sequence[Prediction] | Find,
-    scheme: Scheme,
+    scheme: Scheme | Read,
     refiner: Refiner,
     *,
     protocols: Sequence[str] = (NativeProtocol.name,),
@@ -141,7 +143,7 @@ def score_answers(
     Args:
         samples: the truth.
         predictions: the answer to each sample, in the same order; or what finds it.
-        scheme: that wrote them.
+        scheme: that wrote them; or what reads them instead, and refines.
         refiner: of the decoded masks.
         protocols: by name, all in the one pass.
         progress: told as samples are done.
@@ -161,7 +163,7 @@ def score_answers(
     job = _Job(
         samples=samples,
         find=find,
-        scheme=scheme,
+        read=_by_scheme(scheme, refiner) if isinstance(scheme, Scheme) else scheme,
         refiner=refiner,
         panel=panel,
         collects=collector is not None,
@@ -263,6 +265,10 @@ def summarise(
         "breakdowns": describe_breakdowns(scored.pairs, resamples=resamples, seed=seed, seen=seen),
         "answers": describe_answers(scored.rows, scored.pairs, resamples=resamples, seed=seed),
     }
+
+
+def _by_scheme(scheme: Scheme, refiner: Refiner) -> Read:
+    return lambda sample, prediction: read_answer(sample, prediction, scheme, refiner)[1]
 
 
 def _in_order(predictions: Sequence[Prediction]) -> Find:

@@ -87,7 +87,7 @@ def instance_row(
         position=position,
         image_id=image_id,
         label=label,
-        matches={kind: match_objects(detections, truths, ious[kind]) for kind in kinds},
+        matches={kind: match_objects(detections, truths, ious[kind], kind) for kind in kinds},
         num_found=found,
         num_detected=detected,
         num_true=sum(not truth.crowd for truth in truths),
