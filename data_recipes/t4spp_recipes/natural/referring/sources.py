@@ -9,7 +9,7 @@ COCO_PICTURES = Source(
     licence="pictures under their Flickr licences",
     note="COCO's train2014 pictures, into images/mscoco/images/train2014",
 )
-_REFER = "not stated; COCO's annotations CC BY 4.0"
+_REFER = "the repository is Apache-2.0, the data state none; COCO's annotations CC BY 4.0"
 
 
 def refer_source(archive: str, licence: str = _REFER) -> Source:
@@ -27,11 +27,11 @@ REFCOCO_SOURCES = (refer_source("refcoco"), COCO_PICTURES)
 REFCOCO_PLUS_SOURCES = (refer_source("refcoco+"), COCO_PICTURES)
 REFCOCOG_SOURCES = (refer_source("refcocog"), COCO_PICTURES)
 REFCLEF_SOURCES = (
-    refer_source("refclef", "not stated; the SAIAPR TC-12 segmentation is free for research"),
+    refer_source("refclef", "the repository is Apache-2.0, the data state none"),
     Source(
         url="https://web.archive.org/web/2022/http://bvisionweb1.cs.unc.edu/licheng/referit/data/"
         "images/saiapr_tc-12.zip",
-        licence="IAPR TC-12: no restriction stated beyond citing it",
+        licence="IAPR TC-12: free of charge and without copyright restrictions (imageclef.org)",
         note="19,997 pictures, into images/saiapr_tc-12",
     ),
 )
