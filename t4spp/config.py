@@ -327,9 +327,9 @@ ProtocolName = Literal[
     "open-vocab",
     "rec",
     "contour",
-    "dialogue",
     "instances",
     "masklets",
+    "dialogue",
 ]
 """Every protocol, as :data:`t4spp.evaluation.protocols.catalogue.PROTOCOLS` has them."""
 
