@@ -154,7 +154,9 @@ def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairSco
                 true_box=true_box or _NO_BOX,
                 status=decoded.status,
                 tags=sample.tags,
-                shape=true_box and shape_of(truth, true_box, _num_instances(sample, label)),
+                shape=None
+                if true_box is None
+                else shape_of(truth, true_box, _num_instances(sample, label)),
             )
         )
     return pairs

@@ -30,6 +30,7 @@ from t4spp.evaluation.scores import score_lines
 from t4spp.evaluation.scoring import Progress, num_workers, score_answers, summarise
 from t4spp.evaluation.spatial_run import with_space
 from t4spp.evaluation.spatial_windows import WindowCollector
+from t4spp.evaluation.sums import sums_lines, sums_path
 from t4spp.training.atomic import write_text
 
 logger = logging.getLogger(__name__)
@@ -128,9 +129,9 @@ def evaluate_split(
 ) -> dict[str, Any]:
     """Score a split's predictions again, without any model, and write what comes out.
 
-    Writes ``predictions/<split>.scores.jsonl`` and ``metrics.json``, or, for another split than
-    the config's, ``predictions/<split>.metrics.json``. Every process must call this; the main one
-    writes.
+    Writes ``predictions/<split>.scores.jsonl``, ``<split>.sums.jsonl`` and ``metrics.json``, or,
+    for another split than the config's, ``predictions/<split>.metrics.json``. Every process must
+    call this; the main one writes.
 
     Args:
         experiment: the run's; its scheme must be the one that wrote the predictions.
@@ -195,6 +196,9 @@ def evaluate_split(
         metrics = with_space(metrics, experiment, path, collector, crew)
     if crew.is_main:
         write_text(scores_path(path), score_lines(scored.pairs))
+        ids = {row.position: row.id for row in scored.rows}
+        lines = sums_lines(ids, scored.panel.protocols, scored.panel.everyone)
+        write_text(sums_path(path), "".join(lines))
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_text(metrics_path(experiment, run, split), text)
     crew.wait()

@@ -115,7 +115,7 @@ def open_run(folder: Path, catalogue: Catalogue, split: str | None = None) -> Ru
     found = sorted(
         path.stem
         for path in (folder / "predictions").glob("*.jsonl")
-        if not path.stem.endswith(".scores")
+        if not path.stem.endswith((".scores", ".sums"))
     )
     if split is None:
         wanted = config.data.eval_split

@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from t4spp.decoding.prediction import Prediction
 from t4spp.evaluation.bootstrap import Interval, Terms, bootstrap_intervals
 from t4spp.evaluation.pairs import PairScore
@@ -35,6 +38,9 @@ class HasImage(Protocol):
 
 
 Row = TypeVar("Row", bound=HasImage)
+Floats = npt.NDArray[np.float64]
+ABOVE, BELOW = "/above", "/below"
+"""How the columns of a score that is a ratio of sums end."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,6 +114,45 @@ class EvaluationProtocol(ABC, Generic[Row]):
         return bootstrap_intervals(
             [row.image_id for row in rows], self.terms(rows), resamples=resamples, seed=seed
         )
+
+    def summands(self, rows: Sequence[Row]) -> tuple[tuple[str, ...], Floats]:
+        """What each row adds to the sums that scores are made of; kept on disk to compare runs.
+
+        A protocol whose scores are made of sums, but are no ratios of two, overrides this and
+        ``of_sums``.
+
+        Args:
+            rows: of all processes, N, at least one.
+
+        Returns:
+            The columns' names, C, equal in every run that names the same things; float64[N, C].
+        """
+        terms = self.terms(rows)
+        names = [f"{name}{side}" for name in terms for side in (ABOVE, BELOW)]
+        columns = [side for term in terms.values() for side in (term.numerator, term.denominator)]
+        values = np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
+        return tuple(names), values
+
+    def of_sums(self, names: Sequence[str], sums: Floats) -> dict[str, Floats]:
+        """The scores of sums of ``summands`` over any rows.
+
+        Args:
+            names: the columns', C; those of several runs united.
+            sums: float64[R, C].
+
+        Returns:
+            float64[R] a score; NaN where nothing counts.
+        """
+        place = {name: index for index, name in enumerate(names)}
+        found: dict[str, Floats] = {}
+        for name in names:
+            if not name.endswith(ABOVE):
+                continue
+            score = name.removesuffix(ABOVE)
+            above, below = sums[:, place[name]], sums[:, place[score + BELOW]]
+            nothing = np.full(len(sums), np.nan)
+            found[score] = np.divide(above, below, out=nothing, where=below > 0)
+        return found
 
     def counts(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """What was left out or is worth telling beside the scores; JSON values.

@@ -20,7 +20,7 @@ from t4spp.types import BACKGROUND, Sample
 _Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClassPixels:
     """Pixels of one class in one answer, ``ignore`` left out.
 
@@ -49,7 +49,7 @@ class ClassPixels:
         return self.true + self.predicted_on_labelled - self.intersection
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClassRow:
     """One answer to a prompt that lists classes.
 
@@ -178,24 +178,44 @@ class OpenVocabularyProtocol(EvaluationProtocol[ClassRow]):
             seed: of the bootstrap.
         """
         scored = [row for row in rows if not row.left_out]
-        named = {label: place for place, label in enumerate(_all_named(scored))}
+        named = _all_named(scored)
         if not named or resamples <= 0:
             return {}
-        columns = np.zeros((len(scored), 3 * len(named) + 2))
-        for place, row in enumerate(scored):
-            for pixels in row.classes:
-                if pixels.label in named:
-                    at = 3 * named[pixels.label]
-                    areas = (pixels.intersection, pixels.union, pixels.published_union)
-                    columns[place, at : at + 3] = areas
-            columns[place, -2:] = row.unlabelled, row.missed
         image_ids = [row.image_id for row in scored]
+        columns = _columns(scored, named)
         draws = resampled_sums(image_ids, columns, resamples=resamples, seed=seed)
         careful, published = _careful(draws), _published(draws)
         return {
             "miou": interval_of(careful[~np.isnan(careful)]),
             "miou_published": interval_of(published),
         }
+
+    def summands(self, rows: Sequence[ClassRow]) -> tuple[tuple[str, ...], _Floats]:
+        """Areas of each class that a list or the truth names, and of what class 0 is made of.
+
+        Args:
+            rows: of all processes, N; those that are left out add nothing.
+        """
+        named = _all_named([row for row in rows if not row.left_out])
+        if not named:
+            return (), np.zeros((len(rows), 0))
+        names = [f"{label}{side}" for label in named for side in _SIDES]
+        values = _columns(rows, named)
+        values[[row.left_out for row in rows]] = 0
+        return (*names, *_REST), values
+
+    def of_sums(self, names: Sequence[str], sums: _Floats) -> dict[str, _Floats]:
+        """Both means over classes, float64[R] each.
+
+        Args:
+            names: of the columns, as ``summands`` has them, in any order.
+            sums: float64[R, C].
+        """
+        place = {name: index for index, name in enumerate(names)}
+        labels = sorted(name.removesuffix(_SIDES[0]) for name in names if name.endswith(_SIDES[0]))
+        ordered = [place[label + side] for label in labels for side in _SIDES]
+        draws = sums[:, [*ordered, *(place[name] for name in _REST)]]
+        return {"miou": _careful(draws), "miou_published": _published(draws)}
 
     def counts(self, rows: Sequence[ClassRow]) -> dict[str, Any]:
         """Classes, their IoU, and what was left out.
@@ -244,6 +264,25 @@ def _any(masks: Iterable[npt.NDArray[np.bool_]], size: tuple[int, int]) -> npt.N
 
 def _count(mask: npt.NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(mask))
+
+
+_SIDES = ("/intersection", "/union", "/published union")
+"""How the columns of a class end."""
+_REST = ("unlabelled", "missed")
+
+
+def _columns(rows: Sequence[ClassRow], named: Sequence[str]) -> _Floats:
+    """float64[N, 3 K + 2]: the areas of each of K classes, then what class 0 is made of."""
+    places = {label: 3 * place for place, label in enumerate(named)}
+    columns = np.zeros((len(rows), 3 * len(named) + 2))
+    for number, row in enumerate(rows):
+        for pixels in row.classes:
+            at = places.get(pixels.label)
+            if at is not None:
+                areas = (pixels.intersection, pixels.union, pixels.published_union)
+                columns[number, at : at + 3] = areas
+        columns[number, -2:] = row.unlabelled, row.missed
+    return columns
 
 
 def _careful(draws: _Floats) -> _Floats:

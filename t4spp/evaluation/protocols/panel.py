@@ -21,6 +21,7 @@ class Panel:
     Attributes:
         protocols: by name, in the order of asking.
         rows: of this process, by protocol.
+        everyone: of all processes, in the split's order, once ``scores`` has gathered them.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -33,6 +34,7 @@ class Panel:
             name: PROTOCOLS[name]() for name in check_protocols(names)
         }
         self.rows: dict[str, list[HasImage]] = {name: [] for name in self.protocols}
+        self.everyone: dict[str, list[HasImage]] = {}
 
     def measure(self, answered: Answered) -> dict[str, Sequence[HasImage]]:
         """Each protocol's rows of one answer; nothing is kept."""
@@ -68,6 +70,7 @@ class Panel:
         for name, protocol in self.protocols.items():
             mine = self.rows[name]
             everyone = sorted(crew.gather(mine), key=lambda row: row.position)
+            self.everyone[name] = everyone
             protocol.update(mine, device_of(crew))
             values = protocol.compute()
             intervals = protocol.intervals(everyone, resamples=resamples, seed=seed)
