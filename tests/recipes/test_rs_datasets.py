@@ -311,25 +311,20 @@ def rrsis_d(tmp_path: Path) -> Path:
     folder = tmp_path / "rrsisd"
     folder.mkdir()
     instances = {
-        "images": [
-            {"id": number, "file_name": f"{number:05d}.jpg", "height": 2, "width": 3}
-            for number in (1, 2)
-        ],
+        "images": [{"id": number, "file_name": f"{number:05d}.jpg"} for number in (1, 2)],
         "categories": [{"id": 1, "name": "ship"}],
         "annotations": [
             {
                 "id": 1,
                 "image_id": 1,
-                "category_id": 1,
-                "iscrowd": 0,
+                "categories_id": 1,
                 "bbox": [0, 0, 3, 1],
                 "segmentation": [rle([[1, 1, 0], [0, 0, 0]]), rle([[0, 1, 1], [0, 0, 0]])],
             },
             {
                 "id": 2,
                 "image_id": 2,
-                "category_id": 1,
-                "iscrowd": 0,
+                "categories_id": 1,
                 "bbox": [2, 1, 1, 1],
                 "segmentation": [rle([[0, 0, 0], [0, 0, 1]])],
             },
@@ -352,7 +347,7 @@ def test_rrsis_d_reads_refs_and_codes(make, rrsis_d):
     recipe = make("rrsis-d")
     assert recipe.splits == ("val", "test")
     first, second = recipe.samples("val")
-    assert (first.id, first.prompt, first.image_id) == ("2-20", "The Ship on the left", "1")
+    assert (first.id, first.prompt, first.image_id) == ("2-20", "The Ship on the left", "00001")
     assert pixels(first) == [("The Ship on the left", [(0, 0), (0, 1), (0, 2)])]
     assert (first.tags, second.tags) == ((), (FURTHER_PHRASE,))
     assert first.image.mean() == pytest.approx(100, abs=2)
@@ -369,8 +364,8 @@ def test_published_loaders_of_rrsis_d_lose_pixels_that_two_codes_cover(make, rrs
 def test_segearths_loader_takes_the_picture_whose_id_is_the_refs(make, rrsis_d):
     """Ref 2 is about picture 1, ref 1 about picture 2."""
     native, published = make("rrsis-d"), make("rrsis-d", compat="segearth")
-    assert [s.image_id for s in native.samples("val")] == ["1", "1"]
-    assert [s.image_id for s in published.samples("val")] == ["2", "2"]
+    assert [s.image_id for s in native.samples("val")] == ["00001", "00001"]
+    assert [s.image_id for s in published.samples("val")] == ["00002", "00002"]
     assert published.samples("val")[0].image.mean() == pytest.approx(200, abs=2)
 
 
@@ -385,6 +380,31 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(make, rrsis_d, tmp_path, m
     with pytest.raises(RecipeError, match=r"refs\(unc\)\.p"):
         make("rrsis-d")
     assert not (tmp_path / "hostile-pickle-ran").exists()
+
+
+def test_rrsis_d_finds_pictures_beside_or_below_the_refs(make, rrsis_d):
+    (rrsis_d / "images").rename(rrsis_d / "rrsisd" / "images")
+    assert make("rrsis-d").samples("test")[0].image.shape == (2, 3, 3)
+    assert make("rrsis-d", root=str(rrsis_d / "rrsisd")).splits == ("val", "test")
+
+
+def test_rrsis_d_leaves_out_and_counts_phrases_without_a_code(make, rrsis_d):
+    path = rrsis_d / "rrsisd" / "instances.json"
+    content = json.loads(path.read_text())
+    content["annotations"][1]["segmentation"] = []
+    text(path, json.dumps(content))
+    recipe = make("rrsis-d")
+    assert len(recipe.samples("test")) == 0
+    assert recipe.counters() == {"annotations_without_code": 1, "phrases_without_annotation": 1}
+
+
+def test_a_damaged_code_is_told_and_stops_nothing_else(make, rrsis_d):
+    path = rrsis_d / "rrsisd" / "instances.json"
+    content = json.loads(path.read_text())
+    content["annotations"][1]["segmentation"][0]["counts"] = "zzzz"
+    text(path, json.dumps(content))
+    told = make("rrsis-d", counts=False).verify()
+    assert len(told) == 1 and "annotation 2" in told[0]
 
 
 def test_rrsis_d_says_which_of_its_parts_is_missing(make, rrsis_d):
@@ -515,6 +535,14 @@ def test_earthreason_tags_further_questions(make, earthreason):
     assert samples[2].targets == () and samples[2].labels == ("target",)
     named = make("earthreason", label=None).samples("val")[0]
     assert named.labels == ("Where do ships load?",)
+
+
+def test_earthreason_is_found_one_folder_deeper(make, earthreason):
+    for name in ("images", "labels", "QAs"):
+        (earthreason / "val" / "val").mkdir(exist_ok=True)
+        (earthreason / "val" / name).rename(earthreason / "val" / "val" / name)
+    recipe = make("earthreason", counts=False)
+    assert len(recipe.samples("val")) == 4 and recipe.verify() == []
 
 
 def test_earthreason_asks_the_first_question_only_on_request(make, earthreason):

@@ -51,12 +51,12 @@ class EarthReason(PhraseRecipe):
         advice = "\n" + where_to_get(EARTHREASON_SOURCES)
         root = require_folder(config.root, "earthreason: root", advice)
         below = ("EarthReason", "RSReasonSeg", "rs_reason_seg/RSReasonSeg")
-        base = first_with(root, below, ("train/QAs", "val/QAs", "test/QAs"))
+        base = first_with(root, below, tuple(PUBLISHED))
         counters: Counter[str] = Counter()
         self._answered: dict[Path, bool] = {}
         splits: dict[str, list[PhraseEntry]] = {}
         for split in PUBLISHED:
-            if (base / split / "QAs").is_dir():
+            if _part(base / split, "QAs").is_dir():
                 splits[split] = self._entries(base / split, config, counters)
         if not splits:
             wanted = ("{train,val,test}/images", "labels (.png)", "QAs (.json)")
@@ -122,9 +122,9 @@ def _triples(
     folder: Path, compat: str | None, counters: Counter[str]
 ) -> list[tuple[Path, Path, Path]]:
     """(picture, mask, questions) of a split, by name; or by position as the published loader."""
-    pictures = _files(folder / "images", _PICTURES)
-    masks = _files(folder / "labels", (".png",))
-    questions = _files(folder / "QAs", (".json", ".txt"))
+    pictures = _files(_part(folder, "images"), _PICTURES)
+    masks = _files(_part(folder, "labels"), (".png",))
+    questions = _files(_part(folder, "QAs"), (".json", ".txt"))
     if compat == "segearth":
         if min(len(masks), len(questions)) < len(pictures):
             raise RecipeError(
@@ -140,10 +140,16 @@ def _triples(
     triples: list[tuple[Path, Path, Path]] = []
     for stem, path in questions_of.items():
         # What is missing is told where it is read: data check, or the sample itself.
-        picture = picture_of.get(stem, folder / "images" / f"{stem}.jpg")
-        mask = mask_of.get(stem, folder / "labels" / f"{stem}.png")
+        picture = picture_of.get(stem, _part(folder, "images") / f"{stem}.jpg")
+        mask = mask_of.get(stem, _part(folder, "labels") / f"{stem}.png")
         triples.append((picture, mask, path))
     return triples
+
+
+def _part(folder: Path, name: str) -> Path:
+    """A folder of a split; an archive may unpack it one deeper: train/train/images."""
+    deeper = folder / folder.name / name
+    return deeper if deeper.is_dir() and not (folder / name).is_dir() else folder / name
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:

@@ -18,7 +18,7 @@ from t4spp.components import Recipe, Source
 from t4spp.errors import RecipeError
 from t4spp.types import FURTHER_PHRASE, BoolMask, Sample, Target
 from t4spp_recipes.lazy_samples import LazySamples
-from t4spp_recipes.natural.coco_annotations import Id, ImageRecord, Instance, read_coco
+from t4spp_recipes.natural.coco_annotations import Id, Instance
 from t4spp_recipes.natural.pictures import PictureFile, require_folder
 from t4spp_recipes.natural.referring.refer_layout import where_to_get
 from t4spp_recipes.natural.referring.refer_records import Ref, belongs, read_refs, splits_of
@@ -26,6 +26,7 @@ from t4spp_recipes.natural.semantic.layout import count_faults, first_with
 from t4spp_recipes.progress import with_progress
 from t4spp_recipes.remote_sensing.datasets.params import RrsisDConfig
 from t4spp_recipes.remote_sensing.datasets.phrase_recipe import writable
+from t4spp_recipes.remote_sensing.datasets.rrsis_d_instances import read_instances
 from t4spp_recipes.remote_sensing.datasets.sources import RRSIS_D_SOURCES
 from t4spp_recipes.splits import unknown_split
 
@@ -39,8 +40,7 @@ class _Entry:
     """One phrase about one object."""
 
     id: str
-    image: ImageRecord
-    shown: ImageRecord
+    picture: str
     instance: Instance
     phrase: str
     label: str
@@ -66,26 +66,26 @@ class _SampleMaker:
             RecipeError: the run-length code is damaged.
         """
         mask = self.mask(entry)
-        size = entry.image.size
+        size = (mask.shape[0], mask.shape[1])
         return Sample(
             id=entry.id,
             size=size,
             prompt=entry.phrase,
             targets=(Target(label=entry.label, mask=mask),) if mask.any() else (),
-            load_image=PictureFile(
-                path=self.pictures / entry.shown.name, size=size, masks=self.where
-            ),
+            load_image=PictureFile(path=self.pictures / entry.picture, size=size, masks=self.where),
             labels=(entry.label,),
             kind="partial",
-            image_id=str(entry.shown.id),
+            image_id=Path(entry.picture).stem,
             tags=entry.tags,
         )
 
     def mask(self, entry: _Entry) -> BoolMask:
         """bool[H, W] of the object."""
+        assert entry.instance.rle is not None  # the reader's own rule
+        height, width = entry.instance.rle["size"]
         if not self.once_only:
-            return entry.instance.mask(entry.image.size, self.where)
-        layers = entry.instance.layers(entry.image.size, self.where)
+            return entry.instance.mask((height, width), self.where)
+        layers = entry.instance.layers((height, width), self.where)
         once: BoolMask = layers.sum(axis=2) == 1
         return once
 
@@ -104,25 +104,27 @@ class RrsisD(Recipe):
         self.config = config
         self._advice = "\n" + where_to_get(RRSIS_D_SOURCES)
         root = require_folder(config.root, "rrsis-d: root", self._advice)
-        below = ("RRSIS-D", "rs_ref_seg/RRSIS-D", "refer/data")
-        base = first_with(root, below, (f"rrsisd/{_REFS}", "rrsisd/instances.json"))
-        refs, instances = base / "rrsisd" / _REFS, base / "rrsisd" / "instances.json"
+        below = ("rrsisd", "RRSIS-D/rrsisd", "rs_ref_seg/RRSIS-D/rrsisd", "refer/data/rrsisd")
+        base = first_with(root, below, (_REFS, "instances.json"))
+        refs, instances = base / _REFS, base / "instances.json"
+        pictures = next((path for path in _picture_folders(base) if path.is_dir()), None)
         missing = [
             name
             for name, there in (
                 (f"rrsisd/{_REFS}", refs.is_file()),
                 ("rrsisd/instances.json", instances.is_file()),
-                (f"{_PICTURES} (pictures)", (base / _PICTURES).is_dir()),
+                (f"{_PICTURES} (pictures)", pictures is not None),
             )
             if not there
         ]
         if not refs.is_file() or not instances.is_file():
             raise RecipeError(f"rrsis-d: {root} lacks {', '.join(missing)}.{self._advice}")
-        self._where = str(instances)
-        self._file = read_coco(instances)
+        self._file = read_instances(instances)
         self._refs = read_refs(refs)
         self._maker = _SampleMaker(
-            pictures=base / _PICTURES, where=self._where, once_only=config.compat is not None
+            pictures=pictures or base.parent / _PICTURES,
+            where=str(instances),
+            once_only=config.compat is not None,
         )
         self._counters: Counter[str] = Counter(self._file.counters)
         self._entries = {split: self._of_split(split) for split in splits_of(self._refs)}
@@ -161,15 +163,14 @@ class RrsisD(Recipe):
         return list(dict.fromkeys(messages))
 
     def _of_split(self, split: str) -> tuple[_Entry, ...]:
-        by_id = {item.id: item for group in self._file.instances.values() for item in group}
         entries: list[_Entry] = []
         for ref in self._refs:
             if not belongs(ref, split):
                 continue
-            instance = next((by_id[key] for key in ref.annotation_ids if key in by_id), None)
-            image = self._file.images.get(ref.image_id)
-            shown = self._shown(ref, image)
-            if instance is None or image is None or shown is None:
+            known = self._file.instances
+            instance = next((known[key] for key in ref.annotation_ids if key in known), None)
+            picture = self._file.names.get(self._picture_id(ref))
+            if instance is None or picture is None:
                 self._counters["phrases_without_annotation"] += len(ref.phrases)
                 continue
             for number, phrase in enumerate(ref.phrases):
@@ -180,8 +181,7 @@ class RrsisD(Recipe):
                 entries.append(
                     _Entry(
                         id=f"{ref.id}-{phrase.id}",
-                        image=image,
-                        shown=shown,
+                        picture=picture,
                         instance=instance,
                         phrase=prompt,
                         label=label,
@@ -190,9 +190,11 @@ class RrsisD(Recipe):
                 )
         return tuple(entries)
 
-    def _shown(self, ref: Ref, image: ImageRecord | None) -> ImageRecord | None:
-        """The picture; under ``segearth`` that whose id is the ref's, as its loader takes it."""
-        if self.config.compat != "segearth":
-            return image
-        key: Id = ref.id
-        return self._file.images.get(key)
+    def _picture_id(self, ref: Ref) -> Id:
+        """The picture's id; under ``segearth`` the ref's own, as its loader takes it."""
+        return ref.id if self.config.compat == "segearth" else ref.image_id
+
+
+def _picture_folders(base: Path) -> tuple[Path, ...]:
+    """Where the pictures may lie, ``base`` being the folder of the refs."""
+    return base.parent / _PICTURES, base / _PICTURES, base / "JPEGImages"
