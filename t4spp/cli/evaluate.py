@@ -1,7 +1,8 @@
 """Score a run: from its predictions where they are, generating them first where they are not.
 
 Rescoring needs no model: only the truth, the predictions and the refiner. A config file instead of
-a run's folder starts a run without training, with the backbone as it is.
+a run's folder starts a run without training, with the backbone as it is. Predictions of other
+systems are scored by --predictions.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t4spp.cli.evaluate_elsewhere import add_elsewhere_arguments, is_elsewhere, run_elsewhere
 from t4spp.cli.following import (
     claim,
     follow,
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run or config, the split, the protocols, and what to generate."""
-    parser.add_argument("target", metavar="RUN|CONFIG", help="a run's folder, or a config file")
+    parser.add_argument(
+        "target", metavar="RUN|CONFIG", nargs="?", help="a run's folder, or a config file"
+    )
     add_set_argument(parser)
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="the run's folder, for a config; default runs/NAME"
@@ -43,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resume", action="store_true", help="go on with interrupted predictions")
     parser.add_argument("--overwrite", action="store_true", help="replace predictions")
+    add_elsewhere_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,6 +59,13 @@ def run(args: argparse.Namespace) -> int:
 
     if args.resume and args.overwrite:
         raise RunError("--resume and --overwrite contradict each other: choose one.")
+    if is_elsewhere(args):
+        return run_elsewhere(args)
+    if args.target is None:
+        raise RunError(
+            "nothing to score: name a run's folder or a config file, or another system's "
+            "predictions by --predictions PATH --format NAME."
+        )
     experiment, folder = _open(args)
     split = args.split or experiment.config.data.eval_split
     check_protocols(args.protocol or experiment.config.evaluation.protocols)

@@ -45,6 +45,10 @@ class SemanticRecipe(Recipe):
         """The class names that prompts use."""
         return self.layout.classes.names
 
+    def label_ids(self) -> Mapping[str, Sequence[int]]:
+        """The ids that each class has in the masks."""
+        return self.layout.classes.ids
+
     @property
     def splits(self) -> tuple[str, ...]:
         """The data's own splits; or ``all``, and with ``val_share`` its parts train and val."""
