@@ -63,7 +63,7 @@ class CocoScores(Metric):
 
     def compute(self) -> Tensor:
         """float64[15] in 0..1; NaN where no truth counts."""
-        joined = dim_zero_cat(self.records) if self.records else torch.zeros(0, dtype=torch.uint8)
+        joined = dim_zero_cat(self.records) if len(self.records) else _NOTHING
         found = sorted(read_records(joined.cpu().numpy().tobytes()), key=lambda item: item[:2])
         by_label = summarise(found, by_label=True)
         pooled = summarise(found, by_label=False)[: len(POOLED)]

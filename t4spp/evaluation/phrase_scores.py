@@ -100,7 +100,7 @@ class PhraseScores(Metric):
     def compute(self) -> Tensor:
         """float64[22]: ``il_mcc`` and :data:`PHRASE_SCORES`; NaN where nothing counts."""
         none = torch.zeros((0, 2 + len(THRESHOLDS)), dtype=torch.int64)
-        counts = (dim_zero_cat(self.counts) if self.counts else none).cpu().numpy()
+        counts = (dim_zero_cat(self.counts) if len(self.counts) else none).cpu().numpy()
         columns = phrase_columns(counts)
         ordered = columns[np.lexsort(columns.T)]
         return torch.from_numpy(phrase_scores(ordered.sum(axis=0)))
