@@ -27,7 +27,7 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """At which remote-sensing papers give the share of expressions (Pr@)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExpressionRow:
     """One expression; areas in pixels of the masks that the protocol compares.
 

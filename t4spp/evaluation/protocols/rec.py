@@ -14,7 +14,7 @@ from t4spp.types import Box
 _EMPTY = Box(y0=0, x0=0, y1=0, x1=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BoxRow(ExpressionRow):
     """One expression with its masks' boxes, (0, 0, 0, 0) for an empty mask."""
 
