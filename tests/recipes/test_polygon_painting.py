@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapely.geometry import Point, Polygon
 
 from t4spp_recipes.natural.referring.polygon_painting import fill_as_opencv, fill_as_pil
 
@@ -104,15 +103,17 @@ def test_no_point_and_one_point_are_painted():
     points=st.lists(st.tuples(st.integers(0, 39), st.integers(0, 29)), min_size=3, max_size=8),
 )
 def test_what_lies_well_inside_is_painted_and_what_lies_well_outside_is_not(points):
-    polygon = Polygon(points)
+    shapely = pytest.importorskip("shapely", reason="an independent geometry; the extra 'geo'")
+    polygon = shapely.Polygon(points)
     mask = fill_as_opencv(points, (30, 40))
     if not polygon.is_valid:
         return  # shapely fills what crosses itself by another rule
     for y in range(0, 30, 3):
         for x in range(0, 40, 3):
-            distance = polygon.exterior.distance(Point(x, y))
+            point = shapely.Point(x, y)
+            distance = polygon.exterior.distance(point)
             if distance > 1.5:
-                assert mask[y, x] == polygon.contains(Point(x, y))
+                assert mask[y, x] == polygon.contains(point)
 
 
 def test_pil_paints_the_outline_and_a_line_of_two_points():
