@@ -89,11 +89,10 @@ def print_elsewhere(metrics: Mapping[str, Any]) -> None:
     ]
     print_table(["protocol", "metric", "value", "95 % interval"], rows)
     for protocol, counts in metrics["protocol_counts"].items():
-        phrases = counts.get("phrases", ())
-        if phrases:
-            _print_phrases(phrases)
         said = [f"{name} {value}" for name, value in counts.items() if isinstance(value, int)]
         print(f"\n{protocol}: {', '.join(said)}")
+    if metrics.get("phrases"):
+        _print_phrases(metrics["phrases"])
     counted = metrics["prediction_counters"]
     print(f"\n{metrics['num_samples']} samples on {metrics['num_images']} pictures or videos")
     for name, number in counted.items():

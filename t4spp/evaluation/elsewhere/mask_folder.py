@@ -142,7 +142,7 @@ class MaskFolder:
     def _by_id(self, values: npt.NDArray[np.int64], labels: Sequence[str]) -> list[Region]:
         present = set(np.unique(values).tolist())
         if present - self._known:
-            self.counters["masks_with_ids_of_no_label"] += 1
+            self.counters["answers_with_ids_of_no_label"] += 1
         asked = [label for label in labels if present.intersection(self.label_ids.get(label, ()))]
         return [
             Region(label=label, mask=np.isin(values, list(self.label_ids[label])))

@@ -80,9 +80,10 @@ def score_masklets(
         rows = _collect(masklet_rows(truth, results, kinds), progress)
     counts = {"num_samples": len(rows), "num_images": len(truth.sizes)}
     counters = {"predictions": len(results), **truth.counters}
-    return _metrics(
+    metrics = _metrics(
         protocol, rows, "masklets", predictions, counts, counters, resamples=resamples, seed=seed
     )
+    return {**metrics, "phrases": protocol.phrases(rows)}
 
 
 def score_masks(

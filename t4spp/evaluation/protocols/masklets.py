@@ -209,15 +209,17 @@ class MaskletsProtocol(EvaluationProtocol[PhraseRow]):
     ) -> Mapping[str, Interval]:
         """A 95 % interval a score over videos drawn with replacement; none of average precision.
 
+        A single video has none.
+
         Args:
             rows: of all processes, in the split's order.
             resamples: of the bootstrap; 0: none.
             seed: of the bootstrap.
         """
         found: dict[str, Interval] = {}
-        if not rows or not resamples:
-            return found
         videos = [row.image_id for row in rows]
+        if len(set(videos)) < 2 or not resamples:
+            return found
         for kind in self.kinds:
             columns = phrase_columns(_counts(rows, kind))
             drawn = phrase_scores(resampled_sums(videos, columns, resamples=resamples, seed=seed))
@@ -227,7 +229,7 @@ class MaskletsProtocol(EvaluationProtocol[PhraseRow]):
         return found
 
     def counts(self, rows: Sequence[PhraseRow]) -> Mapping[str, Any]:
-        """Masklets, and what every phrase scored.
+        """Phrases without a target, and masklets.
 
         Args:
             rows: of all processes, in the split's order.
@@ -237,19 +239,22 @@ class MaskletsProtocol(EvaluationProtocol[PhraseRow]):
             "true_masklets": sum(row.num_true for row in rows),
             "answered_masklets": sum(row.num_detected for row in rows),
             "unsure_masklets": sum(row.num_unsure for row in rows),
-            "phrases": [
-                {
-                    "image_id": row.image_id,
-                    "label": row.label,
-                    **{
-                        key: value
-                        for kind in self.kinds
-                        for key, value in row.described(kind).items()
-                    },
-                }
-                for row in rows
-            ],
         }
+
+    def phrases(self, rows: Sequence[PhraseRow]) -> list[dict[str, Any]]:
+        """What every phrase scored: true and false positives and false negatives, JSON values.
+
+        Args:
+            rows: of all processes, in the split's order.
+        """
+        return [
+            {
+                "image_id": row.image_id,
+                "label": row.label,
+                **{key: value for kind in self.kinds for key, value in row.described(kind).items()},
+            }
+            for row in rows
+        ]
 
 
 def _counts(rows: Sequence[PhraseRow], kind: Kind) -> npt.NDArray[np.int64]:
