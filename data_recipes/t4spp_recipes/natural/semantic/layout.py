@@ -14,6 +14,8 @@ from t4spp_recipes.natural.semantic.samples import InstanceSplitter
 from t4spp_recipes.natural.semantic.tiling import Tiling
 
 ALL = "all"
+Published = int | tuple[int, ...]
+"""A published number; several where publications differ."""
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 
 
@@ -75,7 +77,7 @@ class Layout:
     instances: InstanceSplitter | None = None
     unlabelled: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     counted_ids: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    published: Mapping[str, int] = field(default_factory=dict)
+    published: Mapping[str, Published] = field(default_factory=dict)
     advice: str = ""
 
     def differences(self, num_pictures: Callable[[str], int | None]) -> list[str]:
@@ -87,7 +89,7 @@ class Layout:
 def count_faults(
     recipe: str,
     found: Mapping[str, int | None],
-    published: Mapping[str, int],
+    published: Mapping[str, Published],
     what: str,
     advice: str,
 ) -> list[str]:
@@ -96,18 +98,20 @@ def count_faults(
     Args:
         recipe: its name.
         found: by split; None: the split is not there.
-        published: by split.
+        published: by split; several numbers where publications differ.
         what: what is counted, in the plural.
         advice: where to get the dataset, and its licence.
     """
     messages: list[str] = []
     for split, wanted in published.items():
         number = found.get(split)
-        if number != wanted:
+        valid = wanted if isinstance(wanted, tuple) else (wanted,)
+        if number not in valid:
             state = "is not there" if number is None else f"has {number} {what}"
             messages.append(
-                f"{recipe}: the split {split!r} {state}, the published dataset has {wanted} "
-                f"{what}. For a part of the dataset set counts=false.{_behind(advice)}"
+                f"{recipe}: the split {split!r} {state}, the published dataset has "
+                f"{' or '.join(map(str, valid))} {what}. "
+                f"For a part of the dataset set counts=false.{_behind(advice)}"
             )
     return messages
 

@@ -17,7 +17,7 @@ from t4spp.schemes.labels import sanitise_label
 from t4spp.types import BoolMask, Sample, Target
 from t4spp_recipes.lazy_samples import LazySamples
 from t4spp_recipes.natural.pictures import PictureFile
-from t4spp_recipes.natural.semantic.layout import count_faults
+from t4spp_recipes.natural.semantic.layout import Published, count_faults
 from t4spp_recipes.progress import with_progress
 from t4spp_recipes.splits import unknown_split
 
@@ -121,7 +121,7 @@ class PhraseRecipe(Recipe):
         *,
         rule: MaskRule,
         counters: Counter[str],
-        published: Mapping[str, int],
+        published: Mapping[str, Published],
         what: str,
         advice: str,
     ) -> None:

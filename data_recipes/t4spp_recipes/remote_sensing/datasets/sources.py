@@ -26,7 +26,7 @@ ISAID_SOURCES = (
 RRSIS_D_SOURCES = (
     Source(
         url="https://github.com/Lsan2401/RMSIN",
-        licence="not stated; pictures of DIOR, for research",
+        licence="not stated; pictures of DIOR, CC BY-NC 4.0",
         note="rrsisd/{refs(unc).p,instances.json} and images/rrsisd/JPEGImages",
     ),
 )
@@ -40,14 +40,14 @@ REFSEGRS_SOURCES = (
 RISBENCH_SOURCES = (
     Source(
         url="https://github.com/HIT-SIRS/CroBIM",
-        licence="CC BY 4.0; pictures of DOTA-v2 and DIOR, for research",
+        licence="CC BY 4.0; pictures of DOTA-v2 (academic use) and DIOR (CC BY-NC 4.0)",
         note="RISBench_dataset",
     ),
 )
 EARTHREASON_SOURCES = (
     Source(
         url="https://huggingface.co/datasets/earth-insights/EarthReason",
-        licence="see the dataset's card",
+        licence="Apache-2.0; pictures of Million-AID and fMoW under their own terms",
         note="train, val and test, each with images, labels and QAs",
     ),
 )
