@@ -42,6 +42,7 @@ from t4spp.report.tables import (
     percent,
     protocol_tables,
     run_json,
+    signed,
     tag_rows,
 )
 from t4spp.report.window_rows import WindowRow, layers_of, read_window_rows
@@ -284,6 +285,7 @@ def environment() -> Environment:
     made.filters["number"] = number
     made.filters["duration"] = duration
     made.filters["percent"] = percent
+    made.filters["signed"] = signed
     return made
 
 

@@ -81,6 +81,13 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}"
 
 
+def signed(value: float) -> str:
+    """A difference for reading: ``+0.012``, ``-0.300``; a dash where there is none."""
+    if not math.isfinite(value):
+        return "–"
+    return "0.000" if abs(value) < 0.0005 else f"{value:+.3f}"
+
+
 def percent(value: float | None) -> str:
     """A share as percent: ``98.4 %``."""
     if value is None or not math.isfinite(value):
