@@ -144,6 +144,23 @@ def test_coco_stuff_without_pictures_counts_them_and_still_has_masks(make, tmp_p
         _ = recipe.samples("val")[0].image
 
 
+def test_coco_stuff_10k_reads_matlab_files_whose_labels_are_one_higher(make, tmp_path):
+    from scipy.io import savemat
+
+    (tmp_path / "annotations").mkdir()
+    labels = np.array([[1, 1, 182], [13, 0, 0]], np.uint16)
+    savemat(tmp_path / "annotations" / "COCO_train2014_000000000077.mat", {"S": labels})
+    picture(tmp_path / "images" / "COCO_train2014_000000000077.jpg")
+    text(tmp_path / "imageLists" / "test.txt", "COCO_train2014_000000000077\n")
+    recipe = make("coco-stuff", variant="10k")
+    samples = recipe.samples("test")
+    assert [sample.prompt for sample in samples] == ["person", "stop sign", "wood"]
+    assert samples[0].ignore.tolist() == [[False, False, False], [False, True, True]]
+    assert samples[0].image.shape == (2, 3, 3)
+    told = recipe.verify()
+    assert any("'test' has 1 pictures, the published dataset has 1000 pictures" in t for t in told)
+
+
 # ADE20K
 
 

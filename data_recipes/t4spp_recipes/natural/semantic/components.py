@@ -54,8 +54,8 @@ SEMANTIC_COMPONENTS = (
         name="coco-stuff",
         config=CocoStuffConfig,
         build=_build_coco_stuff,
-        summary="COCO-Stuff 164k: photographs, 171 things and stuff",
-        requires=("PIL",),
+        summary="COCO-Stuff, 164k or 10k: photographs, 171 things and stuff",
+        requires=("PIL", "scipy"),
         sources=COCO_STUFF_SOURCES,
     ),
     Component(

@@ -78,6 +78,9 @@ class DatasetParams(SemanticParams):
 class CocoStuffConfig(DatasetParams):
     """Parameters of ``coco-stuff``."""
 
+    variant: Literal["164k", "10k"] = "164k"
+    """``164k``: all of COCO 2017, masks as PNG. ``10k``: the first release, MATLAB files."""
+
 
 class Ade20kConfig(DatasetParams):
     """Parameters of ``ade20k-150``."""

@@ -9,12 +9,8 @@ docs/datasets-semantic.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
-
-import numpy as np
 
 from t4spp.components import Source
 from t4spp.errors import RecipeError
@@ -28,7 +24,8 @@ from t4spp_recipes.natural.semantic.layout import (
     listed_stems,
     nothing_found,
 )
-from t4spp_recipes.natural.semantic.maps import PLAIN, ClassMap, MapReader
+from t4spp_recipes.natural.semantic.maps import PLAIN, MapReader
+from t4spp_recipes.natural.semantic.matlab_maps import MatlabMaps
 from t4spp_recipes.natural.semantic.params import PascalContextConfig
 from t4spp_recipes.natural.semantic.published import published_classes, renamed
 from t4spp_recipes.natural.semantic.recipe import SemanticRecipe
@@ -58,52 +55,6 @@ class PascalContext(SemanticRecipe):
         super().__init__(_layout(config), config)
 
 
-@dataclass(frozen=True)
-class LabelMaps:
-    """The authors' MATLAB files: ``LabelMap`` holds one of 459 labels a pixel.
-
-    Attributes:
-        kept: the labels that are classes; every other becomes 0.
-        name: tells readers apart.
-    """
-
-    kept: tuple[int, ...]
-    name: str = "pascal-context-mat"
-
-    def __call__(self, path: Path) -> ClassMap:
-        """int32[H, W], read-only.
-
-        Raises:
-            RecipeError: the file is missing, damaged, or has no ``LabelMap``.
-        """
-        labels = _label_map(path)
-        class_map = np.where(np.isin(labels, self.kept), labels, 0).astype(np.int32)
-        class_map.setflags(write=False)
-        return class_map
-
-
-@lru_cache(maxsize=2)
-def _label_map(path: Path) -> ClassMap:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        found = loadmat(str(path), variable_names=["LabelMap"])["LabelMap"]
-        labels = np.asarray(found)
-    except KeyError as error:
-        raise RecipeError(f"{path} has no 'LabelMap'. Is it a file of PASCAL Context?") from error
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
-        raise RecipeError(
-            f"{path} cannot be read as a MATLAB file: {error}. Fetch or unpack it again."
-        ) from error
-    if labels.ndim != 2 or labels.dtype.kind not in "ui":
-        raise RecipeError(
-            f"{path}: 'LabelMap' must be whole numbers of two dimensions, found {labels.dtype} of "
-            f"{labels.ndim}. Fetch or unpack it again."
-        )
-    return labels.astype(np.int32)
-
-
 def _layout(config: PascalContextConfig) -> Layout:
     root = require_folder(config.root, "pascal-context: root", ADVICE)
     below = ("VOC2010", "VOCdevkit/VOC2010", "PC59", "pascal_context")
@@ -118,7 +69,7 @@ def _layout(config: PascalContextConfig) -> Layout:
             names = {position: name for position, name in enumerate(names.values(), start=1)}
     elif (base / "trainval").is_dir():
         masks, suffixes = base / "trainval", (".mat",)
-        reader = LabelMaps(tuple(names))
+        reader = MatlabMaps(variable="LabelMap", kept=tuple(names))
         if config.compat is not None:
             raise RecipeError(
                 "pascal-context: compat=mmseg is about the PNGs in SegmentationClassContext; "

@@ -37,6 +37,8 @@ class SemanticRecipe(Recipe):
                 f"{layout.name}: val_share splits one folder, but the data have the splits "
                 f"{', '.join(layout.splits)} already. Set val_share to 0."
             )
+        self._names = {number: name for name, ids in layout.classes.ids.items() for number in ids}
+        self._ranks = {name: rank for rank, name in enumerate(layout.classes.ids)}
         self._records: dict[str, tuple[MaskRecord, ...]] = {}
         self._splits: dict[str, tuple[Sequence[Sample], Counter[str]]] = {}
 
@@ -183,10 +185,9 @@ class SemanticRecipe(Recipe):
         for record in records:
             self.layout.classes.check(record.counts, record.mask)
             counters["masks_without_picture"] += record.picture is None and with_images
-            for ids in self.layout.classes.ids.values():
-                counters["classes_below_min_pixels"] += (
-                    0 < num_pixels(record, ids) < self.params.min_pixels
-                )
+            counters["classes_below_min_pixels"] += sum(
+                pixels < self.params.min_pixels for pixels in self._pixels(record).values()
+            )
             for name, counted in self.layout.counted_ids.items():
                 counters[name] += num_pixels(record, counted)
         if self.params.prompts == "segment-all":
@@ -198,22 +199,27 @@ class SemanticRecipe(Recipe):
             entries = self._class_entries(records, counters)
         return LazySamples(entries, self._maker(folders)), +counters
 
+    def _pixels(self, record: MaskRecord) -> dict[str, int]:
+        """Pixels of each class that has any, in the order of the class list."""
+        found: Counter[str] = Counter()
+        for number, pixels in record.counts.items():
+            if number in self._names:
+                found[self._names[number]] += pixels
+        return {name: found[name] for name in sorted(found, key=self._ranks.__getitem__)}
+
     def _shown(self, record: MaskRecord) -> list[str]:
-        return [
-            name
-            for name, ids in self.layout.classes.ids.items()
-            if num_pixels(record, ids) >= self.params.min_pixels
-        ]
+        least = self.params.min_pixels
+        return [name for name, pixels in self._pixels(record).items() if pixels >= least]
 
     def _mixed_entries(self, records: Sequence[MaskRecord], counters: Counter[str]) -> list[Entry]:
         entries: list[Entry] = []
-        ids = self.layout.classes.ids
         for item in records:
             shown = self._shown(item)
             if not shown:
                 counters["pictures_without_class"] += 1
                 continue
-            absent = [name for name in ids if num_pixels(item, ids[name]) == 0]
+            here = self._pixels(item)
+            absent = [name for name in self.classes if name not in here]
             for number in range(self.params.rounds):
                 key = f"{self.params.seed}:{item.name}:{number}"
                 kind, names = draw_prompt(self.params.kinds, shown, absent, key)
@@ -223,13 +229,13 @@ class SemanticRecipe(Recipe):
         return entries
 
     def _class_entries(self, records: Sequence[MaskRecord], counters: Counter[str]) -> list[Entry]:
-        ids = self.layout.classes.ids
         present = {record.name: self._shown(record) for record in records}
-        used = dict.fromkeys(name for names in present.values() for name in names)
-        candidates = {
-            record.name: [name for name in used if num_pixels(record, ids[name]) == 0]
-            for record in records
-        }
+        candidates: dict[str, list[str]] = {}
+        if self.params.no_target_share:
+            used = dict.fromkeys(name for names in present.values() for name in names)
+            for record in records:
+                here = self._pixels(record)
+                candidates[record.name] = [name for name in used if name not in here]
         absent, lacking = absent_pairs(
             candidates,
             sum(map(len, present.values())),

@@ -12,6 +12,11 @@ COCO_STUFF_SOURCES = (
         licence="annotations CC BY 4.0; pictures under their Flickr licences",
         note="stuffthingmaps_trainval2017.zip with COCO's train2017 and val2017",
     ),
+    Source(
+        url="https://github.com/nightrome/cocostuff10k",
+        licence="annotations CC BY 4.0; pictures under their Flickr licences",
+        note="variant 10k: cocostuff-10k-v1.1.zip",
+    ),
 )
 ADE20K_SOURCES = (
     Source(

@@ -2,8 +2,8 @@
 
 5,434 overhead pictures of 0.5 to 153 m with a mask each and several questions that take reasoning,
 over 30,000 questions and answers together; some ask for what the picture does not show. No-data
-rule: none. Paper: Li et al., SegEarth-R1: Geospatial Pixel Reasoning via Large Language Model, 2025. Docs:
-docs/datasets-remote-sensing.md.
+rule: none. Paper: Li et al., SegEarth-R1: Geospatial Pixel Reasoning via Large Language Model,
+2025. Docs: docs/datasets-remote-sensing.md.
 """
 
 from __future__ import annotations
