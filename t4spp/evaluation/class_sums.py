@@ -59,8 +59,8 @@ class ClassMeanIoU(ClassSums):
 class PublishedClassMeanIoU(ClassSums):
     """The mean of I / (U + 1e-10) over all named classes and class 0, seen or not.
 
-    Text4Seg, ``eval_semantic_seg.py``: pixels without a true class are class 0 and always count as
-    right, those of a class for which nothing was predicted join its union.
+    Text4Seg, ``eval_semantic_seg.py``: the pixels of class 0 always count as right, the others for
+    which nothing was predicted join its union.
     """
 
     unlabelled: Tensor
@@ -79,8 +79,8 @@ class PublishedClassMeanIoU(ClassSums):
 
         Args:
             rows: int64[N, 4].
-            unlabelled: pixels without a true class, int64[M].
-            missed: pixels of a true class for which nothing was predicted, int64[M].
+            unlabelled: pixels of class 0, int64[M].
+            missed: other pixels for which nothing was predicted, int64[M].
         """
         super().update(rows)
         if unlabelled is not None:

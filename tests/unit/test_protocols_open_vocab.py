@@ -58,6 +58,24 @@ def test_published_class_0_is_hurt_only_by_true_classes_without_an_answer() -> N
     assert got["miou"] == 100 / 400
 
 
+def test_published_miou_charges_pixels_that_are_neither_ignored_nor_of_a_class() -> None:
+    """As VOC's contours, 255, which Text4Seg's evaluation does not ignore beside 0."""
+    contour = rectangle(0, 8, 20, 10)
+    one = answered(
+        [("cat", LEFT & ~contour)],
+        [("cat", LEFT)],
+        labels=("cat",),
+        kind="conditioned",
+        ignore=RIGHT,
+    )
+    # cat: 160 of 160 + 40 on the contour; class 0: the 200 ignored pixels.
+    got = scores("open-vocab", one)
+    assert got["miou_published"] == pytest.approx((160 / 200 + 1) / 2, abs=1e-10)
+    silent = answered([], [], labels=("cat",), kind="conditioned", ignore=RIGHT)
+    # Left and not of a class: 200 pixels that class 0 was predicted on and is charged for.
+    assert scores("open-vocab", silent)["miou_published"] == pytest.approx(0.25, abs=1e-10)
+
+
 def test_ignored_pixels_count_for_no_class() -> None:
     one = answered(
         [("cat", LEFT)],

@@ -29,14 +29,14 @@ class ClassPixels:
         intersection: both true and predicted.
         true: of the class.
         predicted: as the class.
-        predicted_on_labelled: of those, the ones that have a true class at all.
+        published_predicted: of those, the ones outside class 0, see :class:`ClassRow`.
     """
 
     label: str
     intersection: int
     true: int
     predicted: int
-    predicted_on_labelled: int
+    published_predicted: int
 
     @property
     def union(self) -> int:
@@ -45,8 +45,8 @@ class ClassPixels:
 
     @property
     def published_union(self) -> int:
-        """The same over pixels with a true class alone."""
-        return self.true + self.predicted_on_labelled - self.intersection
+        """The same over pixels outside class 0 alone."""
+        return self.true + self.published_predicted - self.intersection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +58,9 @@ class ClassRow:
         image_id: its picture.
         named: the classes that the prompt lists or the truth shows.
         classes: those with a pixel, true or predicted; an open prompt's answer may add others.
-        unlabelled: pixels without a true class, ignored ones among them.
-        missed: pixels of a true class for which nothing was predicted.
+        unlabelled: pixels of class 0, which the published code leaves out: ``ignore``, or, where
+            a sample has none, the pixels without a true class.
+        missed: the other pixels for which nothing was predicted.
         ignored: pixels that count nowhere.
         left_out: the prompt lists no classes, and the row only counts it.
     """
@@ -109,7 +110,7 @@ class OpenVocabularyProtocol(EvaluationProtocol[ClassRow]):
             for label in dict.fromkeys(region.label for region in decoded.regions)
             if label != BACKGROUND and (not sample.labels or label in named)
         }
-        labelled = _any(truths.values(), sample.size)
+        scored = counted if sample.ignore is not None else _any(truths.values(), sample.size)
         nothing = np.zeros(sample.size, dtype=np.bool_)
         classes = []
         for label in dict.fromkeys([*truths, *answers]):
@@ -120,7 +121,7 @@ class OpenVocabularyProtocol(EvaluationProtocol[ClassRow]):
                     intersection=_count(truth & predicted),
                     true=_count(truth),
                     predicted=_count(predicted),
-                    predicted_on_labelled=_count(predicted & labelled),
+                    published_predicted=_count(predicted & scored),
                 )
             )
         return [
@@ -129,9 +130,9 @@ class OpenVocabularyProtocol(EvaluationProtocol[ClassRow]):
                 image_id=image_id,
                 named=named,
                 classes=tuple(pixels for pixels in classes if pixels.union),
-                unlabelled=labelled.size - _count(labelled),
-                missed=_count(labelled & ~_any(answers.values(), sample.size)),
-                ignored=labelled.size - _count(counted),
+                unlabelled=scored.size - _count(scored),
+                missed=_count(scored & ~_any(answers.values(), sample.size)),
+                ignored=counted.size - _count(counted),
             )
         ]
 
