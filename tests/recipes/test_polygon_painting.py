@@ -88,6 +88,23 @@ def test_polygons_are_painted_pixel_for_pixel_as_opencv_paints_them(name):
     assert rows(fill_as_opencv(points, (8, 12))) == expected
 
 
+def test_random_polygons_equal_opencvs_in_every_pixel():
+    cv2 = pytest.importorskip("cv2", reason="opencv-python-headless 4.8, to compare with")
+    if not cv2.__version__.startswith(("4.8.", "4.9.", "4.10.")):
+        pytest.skip(f"OpenCV {cv2.__version__} fills by another rule than 4.8, which LISA pins")
+    rng = np.random.default_rng(0)
+    for number in range(1500):
+        height, width = (int(side) for side in rng.integers(20, 400, 2))
+        beyond = 30 if number % 2 else 0
+        points = rng.uniform(
+            (-beyond, -beyond), (width + beyond, height + beyond), (int(rng.integers(3, 25)), 2)
+        )
+        expected = np.zeros((height, width), np.uint8)
+        cv2.polylines(expected, np.array([points], dtype=np.int32), True, 1, 1)
+        cv2.fillPoly(expected, np.array([points], dtype=np.int32), 1)
+        assert np.array_equal(fill_as_opencv(points, (height, width)), expected.astype(bool))
+
+
 def test_a_polygon_wholly_outside_paints_nothing():
     assert not fill_as_opencv([[20, 20], [30, 20], [25, 40]], (8, 12)).any()
     assert not fill_as_opencv([[-9, 2], [-3, 2], [-5, 7]], (8, 12)).any()

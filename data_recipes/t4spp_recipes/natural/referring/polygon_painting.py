@@ -2,8 +2,8 @@
 
 ReasonSeg's masks are what OpenCV's ``polylines`` and ``fillPoly`` make of its polygons, PhraseCut's
 what PIL's ``ImageDraw.polygon`` makes of them. OpenCV is no dependency of this project: its rule is
-written here (8-connected outline, left to right; inside by the even-odd rule on slopes of 16
-fractional bits, as OpenCV 4.8 has it) and compared with it in docs/datasets-referring.md.
+written here as 4.8 has it, which LISA pins (8-connected outline, left to right; inside by the
+even-odd rule on slopes of 16 fractional bits). docs/datasets-referring.md tells how it compares.
 """
 
 from __future__ import annotations
