@@ -12,6 +12,7 @@ from t4spp_recipes.natural.configs import (
     SemanticFolderConfig,
 )
 from t4spp_recipes.natural.instruction_config import VISUAL_INSTRUCTIONS
+from t4spp_recipes.natural.panoptic_config import COCO_PANOPTIC
 from t4spp_recipes.natural.referring.components import REFERRING_COMPONENTS
 from t4spp_recipes.natural.semantic.components import SEMANTIC_COMPONENTS
 from t4spp_recipes.natural.sources import COCO_SOURCES, INSTANCE_SOURCES, SEMANTIC_SOURCES
@@ -68,6 +69,7 @@ def t4spp_recipes() -> list[Component]:
             requires=("PIL",),
             sources=INSTANCE_SOURCES,
         ),
+        COCO_PANOPTIC,
         *SEMANTIC_COMPONENTS,
         *REFERRING_COMPONENTS,
         VISUAL_INSTRUCTIONS,
