@@ -150,6 +150,7 @@ def print_scores(metrics: dict[str, Any]) -> None:
         for name, score in scores.items()
     ]
     print_table(["protocol", "metric", "value", "95 % interval"], rows)
+    _print_breakdowns(metrics)
     answers = metrics["answers"]
     for tag, scores in answers["tags"].items():
         shown = [
@@ -179,6 +180,33 @@ def print_scores(metrics: dict[str, Any]) -> None:
             f"{answers['engines']['generate']} answers were left to the model's own generate, a "
             "token a pass: see the log for the reason"
         )
+
+
+def _print_breakdowns(metrics: dict[str, Any]) -> None:
+    """``native`` by what the truth is like, where more than one bin has pairs."""
+    from t4spp.report.tables import METRIC_NAMES, breakdown_tables
+
+    tables = [table for table in breakdown_tables(metrics) if len(table[2]) > 1]
+    keys = list(dict.fromkeys(key for _, own, _ in tables for key in own))
+    if not tables:
+        return
+    rows = []
+    for title, _, bins in tables:
+        for index, row in enumerate(bins):
+            cells = [row.metrics.get(key) for key in keys]
+            told = [
+                "-"
+                if cell is None
+                else f"{cell.value} ({cell.interval})"
+                if cell.interval
+                else cell.value
+                for cell in cells
+            ]
+            rows.append(["" if index else title, row.name, str(row.num_pairs), *told])
+    print()
+    names = [METRIC_NAMES.get(key, key) for key in keys]
+    print_table(["native by", "", "pairs", *names], rows)
+    print()
 
 
 def _open(args: argparse.Namespace) -> tuple[Any, Path]:

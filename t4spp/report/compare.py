@@ -200,6 +200,7 @@ def _compared_card(
                 status=decoded.status,
                 problems=tuple(dict.fromkeys(p.code for p in decoded.problems)),
                 num_tokens=prediction.num_tokens,
+                empty=not regions_of(decoded),
                 text=prediction.text,
                 panel=Panel(
                     title=view.label,
