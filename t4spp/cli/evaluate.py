@@ -40,7 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", help="the recipe's split; default data.eval_split")
     parser.add_argument(
-        "--protocol", action="append", metavar="NAME", help="native (default); may be repeated"
+        "--protocol",
+        action="append",
+        metavar="NAME",
+        help="native, lisa, grefcoco, rec, ...; may be repeated; default evaluation.protocols",
     )
     parser.add_argument(
         "--generate", action="store_true", help="let the model answer, even if it has before"
