@@ -86,7 +86,7 @@ class Instance:
         return np.asarray(coco_mask.decode(codes), dtype=np.uint8)
 
     def _code(self, rle: dict[str, Any], size: tuple[int, int], where: str) -> Any:
-        """pycocotools' compressed code, checked: a damaged one would write past its buffer."""
+        """A compressed code for pycocotools, checked: a damaged one would write past its buffer."""
         from pycocotools import mask as coco_mask
 
         height, width = size

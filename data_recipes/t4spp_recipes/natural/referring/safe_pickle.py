@@ -70,20 +70,25 @@ class _Reader:
 
     def run(self) -> _Value:
         """The one value that the pickle holds."""
-        data, actions = self.data, self.actions
-        stop = ord(".")
+        data, actions, stack, memo = self.data, self.actions, self.stack, self.memo
+        stop, put = ord("."), ord("p")
+        size = len(data)
         while True:
-            if self.at >= len(data):
+            if self.at >= size:
                 raise _Refused("it ends before its STOP; the file is truncated")
             code = data[self.at]
             self.at += 1
-            if code == stop:
-                break
+            if code == put and len(stack) > (self.marks[-1] if self.marks else 0):
+                memo[self.decimal()] = stack[-1]  # every other opcode of a protocol 0 file
+                continue
             action = actions.get(code)
-            if action is None:
+            if action is not None:
+                action()
+            elif code == stop:
+                break
+            else:
                 reason = _REFUSED.get(code, f"0x{code:02x}, which is no opcode of a pickle")
                 raise _Refused(f"it holds the opcode {reason}")
-            action()
         if len(self.stack) != 1 or self.marks:
             raise _Refused(f"it ends with {len(self.stack)} values on its stack instead of one")
         return self.stack[0]
@@ -155,8 +160,6 @@ class _Reader:
 
     def remember(self, key: int) -> None:
         """Keep the topmost value under a number, in a dictionary: a large one costs nothing."""
-        if key < 0:
-            raise _Refused(f"it keeps a value under the number {key}")
         self.memo[key] = self.top()
 
     def recall(self, key: int) -> None:
