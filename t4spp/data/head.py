@@ -60,6 +60,11 @@ class Head(Sequence[Sample]):
         """Each sample in turn."""
         return (self._samples[i] for i in range(self._length))
 
+    def labels_at(self, index: int) -> tuple[str, ...] | None:
+        """A sample's labels where they are known without it; see ``t4spp.data.vocabulary``."""
+        told = getattr(self._samples, "labels_at", None)
+        return None if told is None else told(index)
+
 
 def head(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
     """The first ``limit`` samples; all of them where there are no more, or no limit.

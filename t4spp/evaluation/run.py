@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from t4spp.components import Backbone
+from t4spp.data.vocabulary import trained_labels
 from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate, resume_point
 from t4spp.decoding.processes import Crew
@@ -190,6 +191,7 @@ def evaluate_split(
             crew=crew,
             resamples=config.evaluation.bootstrap,
             seed=config.seed,
+            seen=_seen(experiment) if crew.is_main else None,
         ),
     }
     if collector is not None:
@@ -210,6 +212,14 @@ def metrics_path(experiment: Experiment, run: Path, split: str) -> Path:
     if split == experiment.config.data.eval_split:
         return run / METRICS_NAME
     return predictions_path(run, split).with_name(f"{split}.metrics.json")
+
+
+def _seen(experiment: Experiment) -> frozenset[str] | None:
+    """The labels that the run was trained on; None where it was not, or nobody can say."""
+    config = experiment.config
+    if config.training.mode == "none":
+        return None
+    return trained_labels(experiment.recipe, config.data)
 
 
 def _joined(counters: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
