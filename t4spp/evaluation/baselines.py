@@ -21,6 +21,8 @@ from t4spp.evaluation.baseline_files import SCHEMA
 from t4spp.evaluation.experiment import Experiment
 from t4spp.evaluation.pairs import score_pairs, scored_labels, truth_of
 from t4spp.evaluation.protocols.base import Answered
+from t4spp.evaluation.protocols.catalogue import PROTOCOLS
+from t4spp.evaluation.protocols.native import NativeProtocol
 from t4spp.evaluation.protocols.panel import Panel
 from t4spp.evaluation.spatial_scores import score_space
 from t4spp.evaluation.spatial_windows import WindowCollector
@@ -146,7 +148,8 @@ def score_baselines(
         scoring: told after each scored sample.
 
     Returns:
-        ``{"schema", "split", "train_split", "baselines": {name: {"protocols": ...}}}``.
+        ``{"schema", "split", "train_split", "num_in_words_left_out", "baselines": {name:
+        {"protocols": ...}}}``; questions in words are left out.
 
     Raises:
         RunError: a split is empty, or no training sample has a target.
@@ -160,10 +163,17 @@ def score_baselines(
         "mean mask, best threshold": mean.answer,
         "nothing": nothing,
     }
-    panels = {name: Panel(config.evaluation.protocols) for name in answers}
+    protocol_names = [n for n in config.evaluation.protocols if not PROTOCOLS[n].dialogue]
+    panels = {name: Panel(protocol_names or (NativeProtocol.name,)) for name in answers}
     collectors = {name: WindowCollector() for name in answers}
+    num_in_words = 0
     for position in range(len(samples)):
         sample = samples[position]
+        if sample.kind == "dialogue":  # a mask is no answer to it
+            num_in_words += 1
+            if scoring is not None:
+                scoring(1)
+            continue
         for name, answer in answers.items():
             decoded = _decoded(sample, answer)
             own = score_pairs(position, sample, decoded)
@@ -201,6 +211,7 @@ def score_baselines(
         "schema": SCHEMA,
         "split": split,
         "train_split": config.data.train_split,
+        "num_in_words_left_out": num_in_words,
         "baselines": scored,
     }
 
