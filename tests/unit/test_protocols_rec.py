@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support_protocols import answered, counts, rectangle, scores
+from torchvision.ops import box_iou, masks_to_boxes
 
 from t4spp.types import BoolMask
 
@@ -71,3 +76,14 @@ def test_accuracy_is_over_expressions() -> None:
     hit = [answered([("dog", DOG)], [("dog", DOG)], position=p, image_id="a") for p in range(2)]
     miss = answered([("dog", DOG)], [], position=2, image_id="b")
     assert scores("rec", *hit, miss) == {"acc@0.5": 2 / 3}
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.002, 0.01, 0.1]))
+def test_hits_are_those_of_torchvisions_boxes(seed: int, density: float) -> None:
+    """``masks_to_boxes`` gives max - min extents, ``box_iou`` NaN for two boxes without area."""
+    generator = np.random.default_rng(seed)
+    masks = [generator.random((20, 20)) < density for _ in range(2)]
+    masks[0][4, 3] = masks[1][4, generator.integers(0, 20)] = True
+    boxes = masks_to_boxes(torch.from_numpy(np.stack(masks)))
+    expected = float(box_iou(boxes[:1], boxes[1:])[0, 0] > 0.5)
+    assert accuracy(masks[0], masks[1]) == expected

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support_protocols import answered, counts, rectangle, scores
 
 from t4spp.types import FURTHER_PHRASE
@@ -124,3 +128,42 @@ def test_counts_say_how_many_expressions_have_no_target() -> None:
         "further_phrases": 0,
         "ignored_pixels": 0,
     }
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 3), min_size=1, max_size=4))
+def test_scores_are_those_of_histograms_averaged_by_picture_first(
+    seed: int, phrases: list[int]
+) -> None:
+    """As LISA's ``validate`` goes about it: a mean a picture, weighted by its expressions."""
+    generator = np.random.default_rng(seed)
+    answers, sums, weights = [], [], []
+    both_classes, either_classes = torch.zeros(2), torch.zeros(2)
+    for picture, number in enumerate(phrases):
+        total = 0.0
+        for _ in range(number):
+            truth = generator.choice([0, 0, 1, 255], (5, 4))
+            answer = generator.choice([0, 1], (5, 4)) * generator.integers(0, 2)
+            one = answered(
+                [("dog", truth == 1)],
+                [("dog", answer == 1)],
+                position=len(answers),
+                size=(5, 4),
+                image_id=f"picture-{picture}",
+                ignore=truth == 255,
+            )
+            answers.append(one)
+            target = torch.from_numpy(truth).float()
+            output = torch.where(target == 255, 255.0, torch.from_numpy(answer).float())
+            both = torch.histc(output[output == target], bins=2, min=0, max=1)
+            either = torch.histc(output, bins=2, min=0, max=1)
+            either = either + torch.histc(target, bins=2, min=0, max=1) - both
+            both_classes, either_classes = both_classes + both, either_classes + either
+            total += float(both[1] / (either[1] + 1e-5)) if either[1] else 1.0
+        sums.append(total / number)
+        weights.append(number)
+    got = scores("lisa", *answers)
+    assert got["mean_iou"] == pytest.approx(np.average(sums, weights=weights), abs=1e-6)
+    if either_classes[1]:
+        assert got["ciou"] == pytest.approx(float(both_classes[1] / either_classes[1]), abs=1e-6)
+    else:
+        assert got["ciou"] is None
