@@ -228,6 +228,17 @@ def test_overlapping_polygons_of_one_annotation_are_united(build, tmp_path):
     assert int(mask.sum()) == 24
 
 
+def test_polygons_that_leave_the_picture_are_clipped(build, tmp_path):
+    write_refer(tmp_path, refs=[ref(1, 1, 1, "val", "dog")])
+    path = tmp_path / "refcoco" / "instances.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = [[9, 7, 40, 7, 40, 40, 9, 40]]
+    write_json(path, content)
+    mask = build().samples("val")[0].targets[0].mask
+    assert np.argwhere(mask).min(axis=0).tolist() == [7, 9]
+    assert int(mask.sum()) == 9  # rows 7 to 9, columns 9 to 11
+
+
 @pytest.mark.parametrize("compat", ["lisa", "text4seg"])
 def test_compat_validation_loses_the_pixels_where_polygons_overlap(build, tmp_path, compat):
     # Fault 6 of the published code: the polygons are summed, and 2 is not 1 (times 255 in eight
