@@ -474,6 +474,17 @@ def test_a_malformed_record_is_named(build, tmp_path, refs, reason):
 # t4spp data check
 
 
+def test_data_list_names_the_seven_recipes_with_where_to_get_them(capsys):
+    assert main(["data", "list", "--json"]) == 0
+    recipes = {item["name"]: item for item in json.loads(capsys.readouterr().out)["recipes"]}
+    for name in (
+        "refclef", "refcoco", "refcoco-plus", "refcocog", "grefcoco", "reasonseg", "phrasecut",
+    ):  # fmt: skip
+        assert recipes[name]["sources"]
+        assert all(item["url"].startswith("http") for item in recipes[name]["sources"])
+        assert all(item["licence"] for item in recipes[name]["sources"])
+
+
 def test_data_check_of_an_empty_folder_says_what_is_missing_and_where_to_get_it(capsys, tmp_path):
     assert main(["data", "check", "--recipe", "refcoco", "--param", f"root={tmp_path}"]) == 2
     told = capsys.readouterr().err

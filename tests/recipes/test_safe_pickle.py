@@ -218,6 +218,12 @@ def test_more_values_than_a_dataset_can_hold_are_refused(read, monkeypatch):
     monkeypatch.setattr(safe_pickle, "MAX_VALUES", 1000)
     with pytest.raises(RecipeError, match="holds more than 1000 values"):
         read(pickle.dumps(list(range(2000)), protocol=2))
+    with pytest.raises(RecipeError, match="sets more than 1000 marks"):
+        read(b"(" * 2000 + b".")
+    with pytest.raises(RecipeError, match="keeps more than 1000 values"):
+        read(b"N" + b"\x94" * 2000 + b".")
+    with pytest.raises(RecipeError, match="keeps more than 1000 values"):
+        read(b"N" + b"".join(b"p%d\n" % number for number in range(2000)) + b".")
 
 
 def test_a_file_beyond_the_limit_is_refused_unread(tmp_path, monkeypatch):

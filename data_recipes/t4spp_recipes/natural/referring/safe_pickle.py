@@ -71,14 +71,15 @@ class _Reader:
     def run(self) -> _Value:
         """The one value that the pickle holds."""
         data, actions, stack, memo = self.data, self.actions, self.stack, self.memo
-        stop, put = ord("."), ord("p")
+        stop, put, most = ord("."), ord("p"), MAX_VALUES
         size = len(data)
         while True:
             if self.at >= size:
                 raise _Refused("it ends before its STOP; the file is truncated")
             code = data[self.at]
             self.at += 1
-            if code == put and len(stack) > (self.marks[-1] if self.marks else 0):
+            below = self.marks[-1] if self.marks else 0
+            if code == put and len(stack) > below and len(memo) < most:
                 memo[self.decimal()] = stack[-1]  # every other opcode of a protocol 0 file
                 continue
             action = actions.get(code)
@@ -149,6 +150,12 @@ class _Reader:
             raise _Refused("it uses a value of an empty stack")
         return self.stack[-1]
 
+    def mark(self) -> None:
+        """Remember the stack's height."""
+        if len(self.marks) >= MAX_VALUES:
+            raise _Refused(f"it sets more than {MAX_VALUES} marks")
+        self.marks.append(len(self.stack))
+
     def since_mark(self) -> list[_Value]:
         """Take what lies above the last mark, and the mark."""
         if not self.marks:
@@ -160,6 +167,8 @@ class _Reader:
 
     def remember(self, key: int) -> None:
         """Keep the topmost value under a number, in a dictionary: a large one costs nothing."""
+        if len(self.memo) >= MAX_VALUES:
+            raise _Refused(f"it keeps more than {MAX_VALUES} values")
         self.memo[key] = self.top()
 
     def recall(self, key: int) -> None:
@@ -306,7 +315,7 @@ class _Reader:
     def _actions(self) -> dict[int, Callable[[], None]]:
         push, number = self.push, self.number
         named: dict[str | int, Callable[[], Any]] = {
-            "(": lambda: self.marks.append(len(self.stack)),
+            "(": self.mark,
             "0": self.discard,
             "1": self.since_mark,
             "2": lambda: push(self.top()),
