@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,15 +95,30 @@ def resampled_sums(
     for position in range(columns.shape[1]):
         sums[:, position] = np.bincount(images, columns[:, position], num_images)
 
+    draws = [times @ sums for times in resampled_times(num_images, resamples, seed)]
+    return np.concatenate(draws)
+
+
+def resampled_times(
+    num_images: int, resamples: int, seed: int
+) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each image is drawn in resamples of as many images, with replacement.
+
+    Args:
+        num_images: I, at least 1.
+        resamples: B, at least 1.
+        seed: of the resampling.
+
+    Yields:
+        float64[some of B, I], so that memory stays flat.
+    """
     rng = np.random.default_rng(seed)
-    draws = np.empty((resamples, columns.shape[1]))
     for start in range(0, resamples, _RESAMPLES_AT_ONCE):
         count = min(_RESAMPLES_AT_ONCE, resamples - start)
         picks = rng.integers(0, num_images, (count, num_images))
         picks += np.arange(count)[:, None] * num_images
         times = np.bincount(picks.ravel(), minlength=count * num_images)
-        draws[start : start + count] = times.reshape(count, num_images) @ sums
-    return draws
+        yield times.reshape(count, num_images).astype(np.float64)
 
 
 def interval_of(values: npt.NDArray[np.float64], confidence: float = 0.95) -> Interval:

@@ -2,6 +2,7 @@ import contextlib
 import io
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t4spp.decoding.prediction import Prediction
+from t4spp.evaluation import coco_intervals
+from t4spp.evaluation.coco_intervals import RESAMPLED, RESAMPLED_POOLED
 from t4spp.evaluation.coco_matching import CocoObject, match_objects, object_ious, pair_up
 from t4spp.evaluation.coco_scores import SUMMARY, read_records, write_records
 from t4spp.evaluation.pairs import score_pairs
@@ -133,12 +136,12 @@ def test_pairs_are_those_with_the_largest_sum_not_the_greedy_ones():
     assert pair_up(np.zeros((0, 3))).tolist() == []
 
 
-def _random_objects(rng, number, *, scores):
+def _random_objects(rng, number, *, scores, equal=True):
     objects = []
     for _ in range(number):
         y, x = rng.integers(0, 60, 2)
         height, width = rng.integers(3, 40, 2)
-        score = float(rng.choice([0.2, 0.5, 0.9])) if scores else 1.0
+        score = float(rng.choice([0.2, 0.5, 0.9]) if equal else rng.random()) if scores else 1.0
         crowd = not scores and bool(rng.random() < 0.15)
         mask = _mask(y, x, y + height, x + width)
         objects.append(CocoObject.of_mask(mask, crowd=crowd, score=score))
@@ -286,3 +289,54 @@ def test_the_intervals_terms_are_precision_recall_and_f1():
     assert terms["precision"].value() == scores["precision"] == 0.5
     assert terms["recall"].value() == scores["recall"] == pytest.approx(1 / 3)
     assert terms["f1"].value() == scores["f1"] == pytest.approx(2 / 5)
+
+
+def _random_rows(seed, number=12):
+    rng = np.random.default_rng(seed)
+    return [
+        instance_row(
+            position,
+            f"picture {position}",
+            f"label {category}",
+            _random_objects(rng, int(rng.integers(0, 4)), scores=False),
+            _random_objects(rng, int(rng.integers(0, 6)), scores=True, equal=False),
+        )
+        for position in range(number)
+        for category in range(3)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_picture_that_is_drawn_twice_counts_as_if_it_stood_there_twice(seed, monkeypatch):
+    rows = _random_rows(seed)
+    times = np.random.default_rng(seed).integers(0, 3, (1, 12)).astype(np.float64)
+    names = sorted({row.image_id for row in rows})
+    repeated = [
+        replace(row, position=row.position * 10 + copy)
+        for row in rows
+        for copy in range(int(times[0, names.index(row.image_id)]))
+    ]
+    for weights, expected_rows in ((np.ones((1, 12)), rows), (times, repeated)):
+        draw = [weights]
+        monkeypatch.setattr(coco_intervals, "resampled_times", lambda *_, draw=draw: iter(draw))
+        protocol = InstancesProtocol()
+        protocol.update(expected_rows)
+        expected = protocol.compute()
+        found = protocol.intervals(rows, resamples=1, seed=0)
+        for kind in ("segm", "bbox"):
+            for name in (*RESAMPLED, *RESAMPLED_POOLED):
+                interval = found[f"{kind}_{name}"]
+                assert interval.low == interval.high
+                assert interval.low == pytest.approx(expected[f"{kind}_{name}"], abs=1e-12)
+
+
+def test_intervals_hold_the_scores():
+    rows = _random_rows(5, number=40)
+    protocol = InstancesProtocol()
+    protocol.update(rows)
+    scores = protocol.compute()
+    intervals = protocol.intervals(rows, resamples=300, seed=0)
+    for name in ("segm_ap", "segm_ap50", "bbox_ar100", "segm_phrase_ap", "precision"):
+        assert intervals[name].low < scores[name] < intervals[name].high
+    assert "segm_ap_small" not in intervals
+    assert protocol.intervals(rows, resamples=300, seed=0) == intervals

@@ -13,7 +13,9 @@ import torch
 from torchmetrics import Metric
 
 from t4spp.evaluation.averages import CountRatio
-from t4spp.evaluation.bootstrap import Terms
+from t4spp.evaluation.bootstrap import Interval, Terms
+from t4spp.evaluation.coco_intervals import MOST_DETECTIONS as MOST_RESAMPLED
+from t4spp.evaluation.coco_intervals import resampled_scores
 from t4spp.evaluation.coco_matching import (
     KINDS,
     MOST_DETECTIONS,
@@ -189,11 +191,42 @@ class InstancesProtocol(EvaluationProtocol[InstanceRow]):
         return scores
 
     def terms(self, rows: Sequence[InstanceRow]) -> dict[str, Terms]:
-        """Precision, recall and F1 as ratios of sums over rows; AP is none, and has no interval."""
+        """Precision, recall and F1 as ratios of sums over rows; AP is none."""
         return {
             name: Terms(numerator=above.astype(np.float64), denominator=below.astype(np.float64))
             for name, (above, below) in _ratios(rows).items()
         }
+
+    def intervals(
+        self, rows: Sequence[InstanceRow], *, resamples: int, seed: int
+    ) -> Mapping[str, Interval]:
+        """A 95 % interval of AP, AP50, AP75, AR100, ``phrase_ap``, precision, recall and F1.
+
+        AP is accumulated anew over pictures drawn with replacement; AP by area and AR of fewer
+        detections have no interval, nor has any AP of more than 50,000 detections.
+
+        Args:
+            rows: of all processes, in the split's order.
+            resamples: of the bootstrap; 0: none.
+            seed: of the bootstrap.
+        """
+        found = dict(super().intervals(rows, resamples=resamples, seed=seed))
+        for kind in self.kinds:
+            chosen = sorted(
+                (row for row in rows if kind in row.matches),
+                key=lambda row: (row.position, row.label),
+            )
+            number = sum(row.matches[kind].num_detections for row in chosen)
+            if chosen and resamples and number <= MOST_RESAMPLED:
+                intervals = resampled_scores(
+                    [row.image_id for row in chosen],
+                    [row.label for row in chosen],
+                    [row.matches[kind] for row in chosen],
+                    resamples=resamples,
+                    seed=seed,
+                )
+                found.update((f"{kind}_{name}", value) for name, value in intervals.items())
+        return found
 
     def counts(self, rows: Sequence[InstanceRow]) -> Mapping[str, Any]:
         """Objects, and what counts in no score.
