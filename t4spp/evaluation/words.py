@@ -36,7 +36,7 @@ _CONTRACTED = (
     "they've he'd how'd it'd somebody'd someone'd something'd there'd they'd where'd who'd you'd "
     "he'd've it'd've she'd've someone'd've something'd've there'd've they'd've we'd've who'd've "
     "y'all'd've you'd've somebody'd've "
-    "he's how's somebody's someone's that's there's what's where's who's why's "
+    "he's how's somebody's someone's that's there's what's when's where's who's why's "
     "how'll it'll somebody'll someone'll something'll they'll what'll who'll why'll you'll "
     "y'all'll there're they're what're why're you're ma'am o'clock 'twas y'all"
 )
