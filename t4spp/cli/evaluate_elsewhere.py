@@ -27,6 +27,11 @@ FORMATS: Mapping[str, str] = {
 }
 _WITH_TRUTH = {"coco-results": "instances", "masklets": "masklets"}
 """Formats that need ``--truth``, and the protocol that scores each."""
+_COUNTED = {
+    "coco-results": ("pairs of picture and category", "pictures"),
+    "masklets": ("phrases", "videos"),
+    "mask-png": ("prompts", "pictures"),
+}
 _OURS = ("generate", "resume")
 _MOST_PHRASES = 40
 """Phrases that are printed; all of them are in ``--json`` and ``-o``."""
@@ -94,7 +99,8 @@ def print_elsewhere(metrics: Mapping[str, Any]) -> None:
     if metrics.get("phrases"):
         _print_phrases(metrics["phrases"])
     counted = metrics["prediction_counters"]
-    print(f"\n{metrics['num_samples']} samples on {metrics['num_images']} pictures or videos")
+    one, many = _COUNTED[metrics["predictions"]["format"]]
+    print(f"\n{metrics['num_samples']} {one} on {metrics['num_images']} {many}")
     for name, number in counted.items():
         print(f"  {name}: {number}")
 

@@ -241,6 +241,24 @@ def test_several_masks_of_a_label_are_instances(
     assert metrics["prediction_counters"]["masks_of_no_sample"] == 0
 
 
+def test_ids_that_are_no_file_names_are_sub_folders_or_percent_encoded(
+    coco_recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = json.loads(json.dumps(TRUTH).replace('"dog"', '"hot/dog"'))
+    (tmp_path / "instances.json").write_text(json.dumps(truth), encoding="utf-8")
+    arguments = [*coco_recipe, "--param", "prompts=by-category"]
+    for name in ("3-hot/dog.png", "3-hot%2Fdog.png", "3%2Dhot%2fdog.png"):
+        folder = tmp_path / f"masks{len(name)}{name[1]}"
+        (folder / name).parent.mkdir(parents=True)
+        Image.fromarray(_square(0, 0, 10)).save(folder / name)
+        metrics = evaluate(capsys, "--predictions", folder, "--format", "mask-png", *arguments)
+        assert values(metrics, "native")["mean_iou"] == 0.5, name
+        assert metrics["prediction_counters"] == {
+            "samples_without_prediction": 1,
+            "masks_of_no_sample": 0,
+        }
+
+
 def test_a_mask_of_another_size_or_with_colours_is_refused(
     coco_recipe: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -518,4 +536,4 @@ def test_people_get_a_table_with_the_phrases(
     printed = capsys.readouterr().out
     assert re.search(r"masklets +segm_f1_50 +0\.000", printed)
     assert re.search(r"0 +dog +0 +0 +1", printed)
-    assert "8 samples" not in printed
+    assert "2 phrases on 1 videos" in printed

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ _ANYTHING = "object"
 
 
 class MaskFolder:
-    """Masks by name; ``/`` in a name is a sub-folder, or percent-encoded.
+    """Masks by name; a ``/`` in an id is a sub-folder, or any character percent-encoded.
 
     - ``PICTURE.png``, where the recipe has class ids: ids of the dataset's own masks.
     - ``SAMPLE.png``: one mask, everything but 0 is inside.
@@ -50,50 +50,47 @@ class MaskFolder:
         self.folder = folder
         self.label_ids = label_ids
         self.counters: Counter[str] = Counter()
-        self._files: dict[str, Path] = {}
-        self._below: dict[str, list[str]] = {}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() == SUFFIX and path.is_file():
-                name = path.relative_to(folder).as_posix()[: -len(SUFFIX)]
-                self._files[name] = path
-                self._below.setdefault(name.rpartition("/")[0], []).append(name)
-        if not self._files:
+        self._paths = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() == SUFFIX and path.is_file()
+        )
+        if not self._paths:
             raise RunError(f"{folder} holds no PNG masks. Is it the right folder?")
+        self._files: dict[str, Path] = {}
+        self._below: dict[str, list[Path]] = {}
+        for path in self._paths:
+            name = path.relative_to(folder).as_posix()[: -len(SUFFIX)]
+            for key in dict.fromkeys((name, unquote(name))):
+                self._files.setdefault(key, path)
+                self._below.setdefault(key.rpartition("/")[0], []).append(path)
         self._known = frozenset(number for ids in label_ids.values() for number in ids)
 
-    def names(self, sample_id: str, image_id: str, labels: Sequence[str]) -> list[tuple[str, str]]:
-        """The files about a sample: (name, what it is of).
+    def about(self, sample_id: str, image_id: str, labels: Sequence[str]) -> list[tuple[Path, str]]:
+        """The files about a sample, and what each is of.
 
         What it is of: a label; ``""`` for the one mask of the sample; ``*`` for class ids.
         """
-        if self.label_ids and sample_id == image_id:
-            found = self._name(image_id)
-            if found is not None:
-                return [(found, "*")]
-        own = self._name(sample_id)
+        own, picture = self._files.get(sample_id), self._files.get(image_id)
+        if picture is not None and self.label_ids and sample_id == image_id:
+            return [(picture, "*")]
         if own is not None:
             return [(own, "")]
-        parts: list[tuple[str, str]] = []
-        for base in dict.fromkeys((sample_id, quote(sample_id, safe=""))):
-            for label in labels:
-                for leaf in dict.fromkeys((label, quote(label, safe=""))):
-                    names = [f"{base}/{leaf}"] if f"{base}/{leaf}" in self._files else []
-                    parts += [
-                        (name, label) for name in (*names, *self._below.get(f"{base}/{leaf}", ()))
-                    ]
-        if parts:
-            return parts
-        found = self._name(image_id) if self.label_ids and image_id else None
-        return [] if found is None else [(found, "*")]
+        parts: list[tuple[Path, str]] = []
+        for label in labels:
+            name = f"{sample_id}/{label}"
+            whole = [self._files[name]] if name in self._files else []
+            parts += [(path, label) for path in (*whole, *self._below.get(name, ()))]
+        if not parts and picture is not None and self.label_ids:
+            return [(picture, "*")]
+        return parts
 
     def find(self, position: int, sample: Sample) -> Prediction:
         """The files of a sample, as an answer whose text is their names."""
-        files = self.names(sample.id, sample.image_id, scored_labels(sample))
+        files = self.about(sample.id, sample.image_id, scored_labels(sample))
         return Prediction(
             id=sample.id,
             prompt=sample.prompt,
             labels=sample.labels,
-            text="\n".join(name + SUFFIX for name, _ in files),
+            text="\n".join(path.relative_to(self.folder).as_posix() for path, _ in files),
             num_tokens=None,
             num_passes=0,
             seconds=0.0,
@@ -107,14 +104,14 @@ class MaskFolder:
                 prompt for several labels.
         """
         labels = scored_labels(sample)
-        files = self.names(sample.id, sample.image_id, labels)
+        files = self.about(sample.id, sample.image_id, labels)
         if not files:
             self.counters["samples_without_prediction"] += 1
             problem = Problem(code=MISSING, message=f"{self.folder} has no mask of this sample")
             return Decoded(regions=(), status="invalid", problems=(problem,))
         regions: list[Region] = []
-        for name, what in files:
-            values = _read(self._files[name], sample.size)
+        for path, what in files:
+            values = _read(path, sample.size)
             if what == "*":
                 regions += self._by_id(values, labels)
             elif what or len(labels) <= 1:
@@ -122,22 +119,21 @@ class MaskFolder:
                 regions.append(Region(label=label, mask=values != 0))
             else:
                 raise RunError(
-                    f"{self._files[name]} is one mask, but the sample {sample.id!r} asks for "
+                    f"{path} is one mask, but the sample {sample.id!r} asks for "
                     f"{len(labels)} labels: {', '.join(labels[:5])}, ... Write a mask a label, "
-                    f"{name}/LABEL.png."
+                    f"{path.stem}/LABEL.png."
                 )
         return Decoded(regions=tuple(item for item in regions if item.mask.any()), status="ok")
 
-    def unmatched(self, asked: set[str]) -> int:
-        """How many files no sample asked for, by the names of those that were."""
-        return len(self._files.keys() - asked)
+    def unmatched(self, asked: set[Path]) -> int:
+        """How many files no sample asked for, by those that were."""
+        return len(set(self._paths) - asked)
 
     def examples(self) -> str:
         """The first files, for messages."""
-        names = [name + SUFFIX for name in list(self._files)[:3]]
-        return (
-            f"{len(self._files)} PNGs ({', '.join(names)}{', ...' if len(self._files) > 3 else ''})"
-        )
+        names = [path.relative_to(self.folder).as_posix() for path in self._paths[:3]]
+        more = ", ..." if len(self._paths) > 3 else ""
+        return f"{len(self._paths)} PNGs ({', '.join(names)}{more})"
 
     def _by_id(self, values: npt.NDArray[np.int64], labels: Sequence[str]) -> list[Region]:
         present = set(np.unique(values).tolist())
@@ -148,12 +144,6 @@ class MaskFolder:
             Region(label=label, mask=np.isin(values, list(self.label_ids[label])))
             for label in asked
         ]
-
-    def _name(self, identity: str) -> str | None:
-        for name in (identity, quote(identity, safe="")):
-            if name in self._files:
-                return name
-        return None
 
 
 def _read(path: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:

@@ -153,15 +153,15 @@ def score_masks(
     }
 
 
-def _asked(masks: MaskFolder, pairs: Iterable[Any]) -> set[str]:
-    """The names of the files that samples asked for."""
+def _asked(masks: MaskFolder, pairs: Iterable[Any]) -> set[Path]:
+    """The files that samples asked for."""
     labels: dict[tuple[str, str], list[str]] = {}
     for pair in pairs:
         labels.setdefault((pair.id, pair.image_id), []).append(pair.label)
     return {
-        name
+        path
         for (sample, image), asked in labels.items()
-        for name, _ in masks.names(sample, image, asked)
+        for path, _ in masks.about(sample, image, asked)
     }
 
 
