@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support_experiment import PLUGIN
 
 from t4spp.cli import main
 
@@ -168,26 +169,47 @@ def test_words_that_no_protocol_looks_at_are_told(
 
 
 def test_a_mixture_resumed_in_the_middle_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
-    training = {
-        "mode": "lora",
-        "steps": 4,
-        "batch_size": 2,
-        "save_every": 2,
-        "keep_last": 9,
-        "precision": "no",
-    }
-    config = mixture_of(tmp_path, training=training)
+    training = {"mode": "lora", "steps": 4, "batch_size": 5, "save_every": 2, "keep_last": 9}
+    config = mixture_of(tmp_path, backbone={"name": "tiny-text"}, training=training)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert main(["train", str(config), "-o", str(whole)]) == 0
-    assert main(["train", str(config), "-o", str(cut)]) == 0
+    plugin = ["--plugin-file", str(PLUGIN)]
+    assert main(["train", str(config), "-o", str(whole), *plugin]) == 0
+    assert main(["train", str(config), "-o", str(cut), *plugin]) == 0
     for folder in (cut / "checkpoints").iterdir():
         if folder.name == "step-00000004":
             for file in sorted(folder.rglob("*"), reverse=True):
                 file.unlink() if file.is_file() else file.rmdir()
             folder.rmdir()
     (cut / "checkpoints/latest").write_text("step-00000002")
-    assert main(["train", str(config), "-o", str(cut), "--resume"]) == 0
+    assert main(["train", str(config), "-o", str(cut), "--resume", *plugin]) == 0
     files = [
         next((run / "checkpoints/step-00000004").rglob("*.safetensors")) for run in (whole, cut)
     ]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_an_evaluation_during_training_looks_at_every_part(tmp_path: Path) -> None:
+    training = {"mode": "lora", "steps": 2, "batch_size": 2, "evaluate_every": 2, "eval_samples": 4}
+    config = mixture_of(tmp_path, backbone={"name": "tiny-text"}, training=training)
+    arguments = ["train", str(config), "-o", str(tmp_path / "run"), "--plugin-file", str(PLUGIN)]
+    assert main(arguments) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run/events.jsonl").open()]
+    (found,) = [line for line in lines if line["kind"] == "eval"]
+    assert "dialogue" in json.dumps(found)
+
+
+def test_baselines_and_ceilings_leave_questions_in_words_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = mixture_of(tmp_path, backbone={"name": "oracle"})
+    few = ["--set", "data.max_train_samples=8", "--json"]
+    assert main(["baselines", str(config), *few]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["num_in_words_left_out"] == 6
+    assert set(scored["baselines"]["everything"]["protocols"]) == {"native"}
+    params = ["--param", f"annotations={tmp_path / 'talk/mix.json'}"]
+    params += ["--param", f"images={tmp_path / 'talk'}"]
+    assert (
+        main(["ceiling", "--recipe", "visual-instructions", "--scheme", "image-rrle", *params]) == 2
+    )
+    assert "6 of them ask for words" in capsys.readouterr().err
