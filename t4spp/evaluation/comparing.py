@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t4spp.evaluation.bootstrap import Interval, interval_of, resampled_sums
-from t4spp.evaluation.protocols.base import EvaluationProtocol
+from t4spp.evaluation.protocols.base import ABOVE, BELOW, EvaluationProtocol
 from t4spp.evaluation.protocols.catalogue import PROTOCOLS
 from t4spp.evaluation.sums import ProtocolSums
 
@@ -100,7 +100,7 @@ def compare_sums(
         ids = [key for key in own.ids if key in common]
         if not ids:
             continue
-        columns = tuple(dict.fromkeys([*own.columns, *other.columns]))
+        columns = _united(own.columns, other.columns)
         left, right = _laid(own, ids, columns), _laid(other, ids, columns)
         pictures = dict(zip(own.ids, own.image_ids, strict=True))
         images = [pictures[key] for key in ids]
@@ -115,12 +115,25 @@ def compare_sums(
         )
 
 
+def _united(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """The columns of both runs.
+
+    A ratio that one run does not have cannot be compared; a class that one run does not name has
+    no pixels there.
+    """
+    either = dict.fromkeys([*first, *second])
+    both = set(first) & set(second)
+    return tuple(name for name in either if name in both or not name.endswith((ABOVE, BELOW)))
+
+
 def _laid(sums: ProtocolSums, ids: Sequence[str], columns: Sequence[str]) -> Floats:
     """float64[N, C] of some samples; columns that the run does not have are 0."""
     rows = {key: number for number, key in enumerate(sums.ids)}
     laid = np.zeros((len(ids), len(columns)))
     place = {name: number for number, name in enumerate(columns)}
-    laid[:, [place[name] for name in sums.columns]] = sums.values[[rows[key] for key in ids]]
+    own = [number for number, name in enumerate(sums.columns) if name in place]
+    chosen = sums.values[[rows[key] for key in ids]]
+    laid[:, [place[sums.columns[number]] for number in own]] = chosen[:, own]
     return laid
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from t4spp.report.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, tick_text, ticks
 
 MOST_BARS = 40
+LEAST_BARS = 8
+"""Places for whole numbers, so that one alone does not fill the chart."""
 
 
 def histogram(
@@ -38,7 +40,7 @@ def histogram(
     low, high = float(numbers.min()), float(numbers.max())
     whole = not logarithmic and bool((numbers == np.floor(numbers)).all())
     if whole and high - low < MOST_BARS:
-        edges = np.arange(low - 0.5, high + 1)
+        edges = np.arange(low - 0.5, max(high, low + LEAST_BARS - 1) + 1)
     elif logarithmic and high > low:
         edges = np.geomspace(low, high, MOST_BARS + 1)
         edges[0], edges[-1] = low, high
@@ -92,7 +94,8 @@ def _drawn(
                 f'height="{base - y:.1f}" fill="var(--a)" opacity="0.85"><title>'
                 f"{start:.4g} to {stop:.4g}: {count}</title></rect>"
             )
-    for value in _x_ticks(float(edges[0]), float(edges[-1]), logarithmic):
+    whole = bool(edges[0] % 1) and not logarithmic and bool((np.diff(edges) == 1).all())
+    for value in _x_ticks(float(edges[0]), float(edges[-1]), logarithmic, whole):
         parts.append(
             f'<text class="tick" x="{place_x(value):.1f}" y="{base + 18}" text-anchor="middle">'
             f"{tick_text(value)}</text>"
@@ -112,9 +115,10 @@ def _drawn(
     return "".join(parts)
 
 
-def _x_ticks(low: float, high: float, logarithmic: bool) -> list[float]:
+def _x_ticks(low: float, high: float, logarithmic: bool, whole: bool) -> list[float]:
     if not logarithmic:
-        return ticks(low, high, 6)
+        shown = ticks(low, high, 6)
+        return [value for value in shown if not whole or value == round(value)]
     first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
     powers = [10.0**exponent for exponent in range(first, last + 1)]
     if len(powers) > 2:

@@ -55,6 +55,7 @@ def write_data_page(
         .get_template("stats.html")
         .render(
             title=title,
+            plain=_plain,
             notes=list(notes),
             told=told,
             tiles=_tiles(told),
@@ -72,6 +73,11 @@ def write_data_page(
         )
     )
     write_page(output, page)
+
+
+def _plain(value: float) -> str:
+    """A number for reading; whole ones without a point."""
+    return number(int(value) if float(value).is_integer() else value)
 
 
 def bars(counts: Mapping[str, int], most: int = SHOWN_LABELS) -> list[Bar]:
@@ -94,8 +100,8 @@ def _tiles(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         note = f"{number(told['without_target'])} samples"
         tiles.append(("without a target", percent(told["no_target_share"]), note))
     if share is not None:
-        note = f"90 % between {percent(share['p5'])} and {percent(share['p95'])}"
-        tiles.append(("median share of the picture", percent(share["median"]), note))
+        low, median, high = (f"{100 * share[key]:.2g} %" for key in ("p5", "median", "p95"))
+        tiles.append(("median share of the picture", median, f"90 % between {low} and {high}"))
     return tiles
 
 
