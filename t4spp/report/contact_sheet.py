@@ -45,6 +45,7 @@ class Tile:
         answer: the assistant's whole turn, template and tags included; likewise.
         tokens: (what, number of tokens) of these texts.
         others: further reference answers of a dialogue, which are not learnt.
+        context: the turns of a dialogue before this one, as (question, answer).
     """
 
     id: str
@@ -57,6 +58,7 @@ class Tile:
     answer: str | None = None
     tokens: tuple[tuple[str, int], ...] = ()
     others: tuple[str, ...] = ()
+    context: tuple[tuple[str, str], ...] = ()
 
 
 def make_tile(
@@ -129,6 +131,7 @@ def make_tile(
         answer=answer,
         tokens=tuple(tokens),
         others=sample.answers[1:],
+        context=sample.context,
     )
 
 
@@ -199,7 +202,11 @@ def _turns(tile: Tile) -> str:
 
     inside = f", {numbers['descriptor']} of the descriptor" if "descriptor" in numbers else ""
     asked = html.escape(tile.question or "")
-    turns = f'<p class="turn">User{counted("question")}</p><pre>{asked}</pre>'
+    turns = "".join(
+        f'<p class="turn">Before it</p><pre>{html.escape(question)}\n{html.escape(answer)}</pre>'
+        for question, answer in tile.context
+    )
+    turns += f'<p class="turn">User{counted("question")}</p><pre>{asked}</pre>'
     if tile.answer is not None:
         turns += (
             f'<p class="turn">Assistant{counted("answer")}{inside}</p>'

@@ -275,3 +275,11 @@ def test_data_check_counts_what_it_left_out(
         4, 4, 0,
     )  # fmt: skip
     assert told["counters"]["records_of_text_only"] == 1
+
+
+def test_a_preview_shows_what_was_said_before(llava: Path, tmp_path: Path) -> None:
+    params = ["--param", f"annotations={llava}", "--param", f"images={llava.parent / 'pictures'}"]
+    page = tmp_path / "preview.html"
+    arguments = ["data", "preview", "--recipe", "visual-instructions", *params, "-o", str(page)]
+    assert main(arguments) == 0
+    assert "<pre>What is red?\nA bus.</pre>" in page.read_text()
