@@ -15,8 +15,10 @@ IGNORED = "__ignore__"
 
 
 def _painted(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Instance numbers as labelme paints them: in the file's order, outlines included, shapes of one
-    label and group are one instance, ignored shapes have a number and are 0 in the end."""
+    """Instance numbers as labelme paints them: in the file's order, outlines included.
+
+    Shapes of one label and group are one instance; ignored ones have a number and are 0 in the end.
+    """
     numbers = np.zeros(size, dtype=np.int64)
     instances: list[tuple[str, object]] = []
     ignored: list[int] = []

@@ -97,7 +97,7 @@ def test_distances_equal_monais_on_200_random_pairs_empty_sides_included():
             ]
         if not first.any() or not second.any():
             empty += 1
-            # MONAI: NaN, infinite or 0 by which side is empty. Ours: 0 for two, the diagonal for one.
+            # MONAI: NaN, infinite or 0, by the empty side. Ours: 0 for two, the diagonal for one.
             assert not all(math.isfinite(value) and value > 0 for value in (*directed, *theirs))
             expected = math.hypot(*first.shape) if first.any() or second.any() else 0.0
             assert (ours.ahd, ours.hd95, ours.hd) == (expected,) * 3
