@@ -23,7 +23,7 @@ def convert(args: argparse.Namespace, recipe: Recipe) -> int:
         raise ConfigError(f"data convert: -o FILE.json is needed, not {args.output}")
     if not args.output.parent.is_dir():
         raise RunError(f"cannot write {args.output}: its folder does not exist; make it")
-    from t4spp.data.coco_json import write_coco
+    from t4spp.evaluation.coco_file import write_coco
 
     split, samples = split_of(args, recipe)
     read = (samples[index] for index in range(len(samples)))

@@ -8,11 +8,10 @@ one thing.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ import numpy as np
 from t4spp import __version__
 from t4spp.components import Source
 from t4spp.errors import RunError
-from t4spp.training.atomic import write_text
 from t4spp.types import BACKGROUND, BoolMask, Sample
 
 Code = tuple[int, int, str]
@@ -220,42 +218,6 @@ def encode(mask: BoolMask) -> Code:
 
     code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return mask.shape[0], mask.shape[1], code["counts"].decode("ascii")
-
-
-def write_coco(
-    samples: Iterable[Sample],
-    path: Path,
-    *,
-    description: str,
-    sources: Sequence[Source] = (),
-    save_picture: Callable[[str, Sample], object] | None = None,
-) -> Counter[str]:
-    """Write samples as one COCO file, in one step.
-
-    Args:
-        samples: read one after another.
-        path: the JSON file; replaced where it exists.
-        description: of the file's ``info``.
-        sources: their licences are told.
-        save_picture: see :meth:`CocoWriter.add`.
-
-    Returns:
-        What was written and left out.
-
-    Raises:
-        RunError: the file cannot be written, or see :meth:`CocoWriter.add`.
-    """
-    writer = CocoWriter()
-    for sample in samples:
-        writer.add(sample, save_picture)
-    content = writer.content(description=description, sources=sources)
-    try:
-        write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}. Choose another place with -o."
-        ) from error
-    return +writer.counters
 
 
 def _measured(code: Code) -> tuple[int, list[float]]:

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from t4spp.config import ComponentConfig, DataConfig, EvaluationConfig, RunConfig
-from t4spp.data.coco_json import write_coco
 from t4spp.decoding.prediction import Prediction
+from t4spp.evaluation.coco_file import write_coco
 from t4spp.evaluation.experiment import Experiment
 from t4spp.evaluation.predictions import (
     PredictionMeta,

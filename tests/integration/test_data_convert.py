@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from t4spp.cli import main
 from t4spp.components import Recipe
-from t4spp.data.coco_json import write_coco
 from t4spp.errors import RunError
+from t4spp.evaluation.coco_file import write_coco
 from t4spp.plugins import load_catalogue
 from t4spp.types import Sample, Target
 

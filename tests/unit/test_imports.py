@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "seeds", "types"),
     ("pictures", "geo"),
     ("components", "manifest"),
-    ("hookspecs", "validation", "yaml12"),
+    ("hookspecs", "resident", "validation", "yaml12"),
     ("plugins",),
     ("weights",),
     ("features",),
