@@ -14,10 +14,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "t4spp"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "seeds", "types"),
+    ("errors", "resident", "seeds", "types"),
     ("pictures", "geo"),
     ("components", "manifest"),
-    ("hookspecs", "resident", "validation", "yaml12"),
+    ("hookspecs", "validation", "yaml12"),
     ("plugins",),
     ("weights",),
     ("features",),
