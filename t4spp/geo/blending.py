@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ def clipped(box: Box, size: tuple[int, int]) -> Box:
     )
 
 
+@lru_cache(maxsize=1024)
 def border_weights(start: int, stop: int, length: int) -> Weights:
     """Weights of the pixels of one axis of a window that lie in the scene.
 
@@ -39,12 +41,15 @@ def border_weights(start: int, stop: int, length: int) -> Weights:
         length: the scene's number of rows or columns.
 
     Returns:
-        float32 of the pixels ``max(start, 0) .. min(stop, length)``, in (0, 1].
+        float32 of the pixels ``max(start, 0) .. min(stop, length)``, in (0, 1]; read-only, since
+        the windows of a row, and of a column, share them.
     """
     places = np.arange(max(start, 0), min(stop, length), dtype=np.float32) + 0.5
     near = np.full(places.shape, np.inf, dtype=np.float32) if start <= 0 else places - start
     far = np.full(places.shape, np.inf, dtype=np.float32) if stop >= length else stop - places
-    return np.minimum(np.minimum(near, far) / ((stop - start) / 2), 1.0).astype(np.float32)
+    weights = np.minimum(np.minimum(near, far) / ((stop - start) / 2), 1.0).astype(np.float32)
+    weights.flags.writeable = False
+    return weights
 
 
 def levels_of(mask: BoolMask, soft: SoftMask | None) -> Levels:
@@ -60,7 +65,8 @@ def levels_of(mask: BoolMask, soft: SoftMask | None) -> Levels:
         return np.where(mask, np.uint8(255), np.uint8(0))
     scaled = soft * np.float32(255.0)
     scaled += np.float32(0.5)
-    levels = np.clip(scaled, 0.0, 255.0, out=scaled).astype(np.uint8)
+    np.minimum(scaled, np.float32(255.0), out=scaled)
+    levels = np.maximum(scaled, np.float32(0.0), out=scaled).astype(np.uint8)
     # A pixel of the mask has at least INSIDE, another at most one less.
     levels = np.maximum(levels, mask.view(np.uint8) * np.uint8(INSIDE), out=levels)
     ceiling = mask.view(np.uint8) * np.uint8(255 - (INSIDE - 1)) + np.uint8(INSIDE - 1)
