@@ -429,6 +429,15 @@ def test_repeated_ids_of_grefcoco_stay_apart(build, grefs):
     assert recipe.counters() == {"ids_repeated": 1}
 
 
+def test_an_annotation_that_an_expression_names_twice_is_one_target(build, grefs):
+    write_json(grefs / "grefcoco" / "grefs(unc).json", [{**GREFS[0], "ann_id": [1, 2, 1, 1]}])
+    recipe = build("grefcoco")
+    both = recipe.samples(GREFS[0]["split"])[0]
+    assert [int(target.mask.sum()) for target in both.targets] == [16, 24]
+    assert both.tags == ("multi-target",)
+    assert recipe.counters() == {"annotations_repeated": 2}
+
+
 # Damage and hostility
 
 
@@ -461,7 +470,12 @@ def test_a_hostile_pickle_in_the_dataset_is_refused_and_runs_nothing(
         ([{**UNC_REFS[0], "sentences": "dog"}], "sentences is a str"),
         ([{**UNC_REFS[0], "sentences": [{"sent_id": 1}]}], "sentence 0 has no 'sent'"),
         ([{**UNC_REFS[0], "sentences": [{"sent_id": 1, "sent": 5}]}], "must be texts"),
-        ([{**UNC_REFS[0], "image_id": 1.5}], "image_id must be a number or a text"),
+        ([{**UNC_REFS[0], "image_id": 1.5}], "image_id must be a number or a text, found 1.5"),
+        ([{**UNC_REFS[0], "ref_id": ["x"] * 9}], "ref_id must be .*, found a list of 9"),
+        ([{**UNC_REFS[0], "split": ["val"]}], "split must be a short text .*, found a list of 1"),
+        ([{**UNC_REFS[0], "split": "x" * 99}], "split must be a short text such as train, found"),
+        ([{**UNC_REFS[0], "split": f"s{n}"} for n in range(50)], "names 50 splits, s0, s1, s2"),
+        ([{"k" * 1000: 1}], "ref 0 has no 'ann_id'; it has k{20}[.]$"),
     ],
 )
 def test_a_malformed_record_is_named(build, tmp_path, refs, reason):

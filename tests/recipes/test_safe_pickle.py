@@ -226,6 +226,37 @@ def test_more_values_than_a_dataset_can_hold_are_refused(read, monkeypatch):
         read(b"N" + b"".join(b"p%d\n" % number for number in range(2000)) + b".")
 
 
+MERSENNE = 2**61 - 1  # Python's hash of a whole number is its rest by this
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        # 40,000 keys of one hash each; with no bound on them these take minutes.
+        b"}(" + b"".join(b"L%dL\nN" % (k * MERSENNE) for k in range(1, 40_000)) + b"u.",
+        b"}(" + b"".join(b"I%d\nN" % (k * MERSENNE) for k in range(1, 40_000)) + b"u.",
+        b"}("
+        + b"".join(
+            b"\x8a\x0a" + (k * MERSENNE).to_bytes(10, "little") + b"N" for k in range(40_000)
+        )
+        + b"u.",
+        b"N" + b"".join(b"p%d\n" % (k * MERSENNE) for k in range(1, 40_000)) + b".",
+    ],
+    ids=["keys-L", "keys-I", "keys-LONG1", "memo"],
+)
+def test_numbers_whose_hashes_were_made_equal_are_refused(read, data):
+    with pytest.raises(RecipeError, match="more than 1000 numbers beyond 64 bits"):
+        read(data)
+
+
+def test_a_long_text_shared_many_times_is_refused(read):
+    # 200 times a megabyte, in one megabyte.
+    with pytest.raises(RecipeError, match="more than 134217728 characters, shared ones counted"):
+        read(pickle.dumps(["x" * 2**20] * 200, protocol=2))
+    with pytest.raises(RecipeError, match="more than 134217728 characters"):
+        read(pickle.dumps([{"x" * 2**20: number} for number in range(200)], protocol=2))
+
+
 def test_a_file_beyond_the_limit_is_refused_unread(tmp_path, monkeypatch):
     monkeypatch.setattr(safe_pickle, "MAX_BYTES", 10)
     path = tmp_path / "x.p"

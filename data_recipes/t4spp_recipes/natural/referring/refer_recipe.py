@@ -264,11 +264,14 @@ class ReferRecipe(Recipe):
 
     def targets(self, ref: Ref, counters: Counter[str]) -> tuple[Instance, ...] | None:
         """The annotations that a ref means; None where one cannot be used."""
-        found = [self._instances.get(number) for number in ref.annotation_ids]
+        # Named twice, an annotation is one target.
+        numbers = tuple(dict.fromkeys(ref.annotation_ids))
+        counters["annotations_repeated"] += len(ref.annotation_ids) - len(numbers)
+        found = [self._instances.get(number) for number in numbers]
         if all(item is not None for item in found):
             return tuple(item for item in found if item is not None)
         # The published loaders score such an expression against an empty mask.
-        lost = [n for n in ref.annotation_ids if n not in self._instances]
+        lost = [number for number in numbers if number not in self._instances]
         reason = "annotations_without_segmentation"
         if self.compat and all(self._coco.left_out.get(number) == reason for number in lost):
             return tuple(item for item in found if item is not None)

@@ -13,6 +13,9 @@ from t4spp_recipes.natural.referring.safe_pickle import read_plain_pickle
 
 NO_TARGET = -1
 """gRefCOCO's annotation id of an expression that nothing in the picture matches."""
+MAX_SPLIT_CHARS = 40
+MAX_SPLITS = 40
+"""Names of splits that a file may use; the datasets have eleven at the most."""
 _TEST_PARTS = ("A", "B", "C")
 
 
@@ -49,7 +52,14 @@ def read_refs(path: Path) -> tuple[Ref, ...]:
             f"{path}: expected a list of refs, found a {type(content).__name__}"
             f"{' without any' if content == [] else ''}. Is it the dataset's own file?"
         )
-    return tuple(_ref(record, f"{path}: ref {number}") for number, record in enumerate(content))
+    refs = tuple(_ref(record, f"{path}: ref {number}") for number, record in enumerate(content))
+    splits = dict.fromkeys(ref.split for ref in refs)
+    if len(splits) > MAX_SPLITS:
+        raise RecipeError(
+            f"{path} names {len(splits)} splits, {', '.join(list(splits)[:5])} ... Datasets have "
+            "train, val and test or parts of it. Is it the dataset's own file? Fetch it again."
+        )
+    return refs
 
 
 def splits_of(refs: Sequence[Ref]) -> tuple[str, ...]:
@@ -92,12 +102,20 @@ def _ref(record: Any, where: str) -> Ref:
         annotation_ids=tuple(
             number for number in (_id(one, "ann_id", where) for one in ids) if number != NO_TARGET
         ),
-        split=str(_field(record, "split", where)),
+        split=_split(_field(record, "split", where), where),
         phrases=tuple(
             _phrase(sentence, f"{where}, sentence {number}")
             for number, sentence in enumerate(sentences)
         ),
     )
+
+
+def _split(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_SPLIT_CHARS:
+        raise RecipeError(
+            f"{where}: split must be a short text such as train, found {_shown(value)}."
+        )
+    return value
 
 
 def _phrase(record: Any, where: str) -> Phrase:
@@ -111,12 +129,19 @@ def _phrase(record: Any, where: str) -> Phrase:
 
 def _field(record: dict[Any, Any], key: str, where: str) -> Any:
     if key not in record:
-        names = ", ".join(map(str, record))
+        names = ", ".join(str(name)[:20] for name in list(record)[:20])
         raise RecipeError(f"{where} has no {key!r}; it has {names or 'nothing'}.")
     return record[key]
 
 
 def _id(value: Any, key: str, where: str) -> Id:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise RecipeError(f"{where}: {key} must be a number or a text, found {value!r:.80}.")
+        raise RecipeError(f"{where}: {key} must be a number or a text, found {_shown(value)}.")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value for an error; never the whole of a large one."""
+    if isinstance(value, list | tuple | dict):
+        return f"a {type(value).__name__} of {len(value)}"
+    return repr(value[:60] if isinstance(value, str) else value)

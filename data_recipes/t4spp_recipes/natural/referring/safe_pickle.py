@@ -21,8 +21,14 @@ MAX_BYTES = 256 * 2**20
 """Files beyond this are refused; the largest of the datasets has about 50 MiB."""
 MAX_VALUES = 12_000_000
 """Values that a file may hold, shared ones counted wherever they stand."""
+MAX_CHARS = 2**27
+"""Characters of its texts, shared ones counted wherever they stand; the datasets need 40 million
+at the most."""
 MAX_DEPTH = 32
 """Containers within containers; the datasets need five."""
+MAX_LARGE_NUMBERS = 1000
+"""Whole numbers beyond 64 bits; the datasets have none. Python's hashes of such numbers can be made
+equal, so that a dictionary or set of many takes a time that grows with their square."""
 MAX_NUMBER_CHARS = 40
 """Digits of a number; Python's time to read one grows with their square."""
 
@@ -66,6 +72,7 @@ class _Reader:
         self.marks: list[int] = []
         self.memo: dict[int, _Value] = {}
         self.num_values = 0
+        self.num_large = 0
         self.actions = self._actions()
 
     def run(self) -> _Value:
@@ -125,10 +132,18 @@ class _Reader:
         if 0 <= end - at <= MAX_NUMBER_CHARS:
             self.at = end + 1
             try:
-                return int(self.data[at:end])
+                return self.bounded(int(self.data[at:end]))
             except ValueError:
                 pass
         raise _Refused(f"{self.data[at : at + MAX_NUMBER_CHARS]!r} is not a whole number")
+
+    def bounded(self, value: int) -> int:
+        """A whole number; those beyond 64 bits are counted, and few may be."""
+        if not -(2**63) <= value < 2**63:
+            self.num_large += 1
+            if self.num_large > MAX_LARGE_NUMBERS:
+                raise _Refused(f"it holds more than {MAX_LARGE_NUMBERS} numbers beyond 64 bits")
+        return value
 
     # Stack and memo
 
@@ -221,7 +236,7 @@ class _Reader:
             part = self.take(end - 1 - self.at)
             self.at = end + 1
             try:
-                self.push(int(part if len(part) <= MAX_NUMBER_CHARS else b"too long"))
+                self.push(self.bounded(int(part if len(part) <= MAX_NUMBER_CHARS else b"too long")))
             except ValueError:
                 raise _Refused(f"{part[:MAX_NUMBER_CHARS]!r} is not a whole number") from None
             return
@@ -231,7 +246,7 @@ class _Reader:
         """A whole number in two's complement, little-endian."""
         if size > MAX_NUMBER_CHARS:
             raise _Refused(f"a number has {size} bytes")
-        self.push(int.from_bytes(self.take(size), "little", signed=True))
+        self.push(self.bounded(int.from_bytes(self.take(size), "little", signed=True)))
 
     def float_line(self) -> None:
         """A line: a floating-point number."""
@@ -383,8 +398,8 @@ def _text(part: bytes) -> str:
 
 
 def _check_extent(value: _Value) -> None:
-    """Refuse what is small in the file but endless to walk: loops, and lists shared many times."""
-    num = 0
+    """Refuse what is small in the file but endless to walk: loops, and what many share."""
+    num = num_chars = 0
     pending: list[tuple[_Value, int]] = [(value, 1)]
     while pending:
         item, depth = pending.pop()
@@ -396,6 +411,14 @@ def _check_extent(value: _Value) -> None:
         num += len(parts)
         if num > MAX_VALUES:
             raise _Refused(f"it holds more than {MAX_VALUES} values where shared ones count again")
+        num_chars += sum(len(part) for part in parts if type(part) is str)
+        if type(item) is dict:
+            num_chars += sum(len(key) for key in item if type(key) is str)
+        if num_chars > MAX_CHARS:
+            raise _Refused(
+                f"its texts have more than {MAX_CHARS} characters, shared ones counted "
+                "wherever they stand"
+            )
         pending += [
             (part, depth + 1) for part in parts if type(part) in (list, tuple, dict) and part
         ]
