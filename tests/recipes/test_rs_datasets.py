@@ -454,6 +454,17 @@ def test_refsegrs_masks_are_cut_at_the_published_thresholds_under_compat(
     assert pixels(sample) == [("it", inside)]
 
 
+def test_a_phrase_list_ends_lines_at_line_feeds_only(make, refsegrs):
+    # As Windows writes it, with a mark of its byte order, and a separator within a phrase.
+    path = refsegrs / "output_phrase_test.txt"
+    path.write_bytes("\ufeff12 a road\u2028by the river\r\n12 caf\u00e9\r\n".encode())
+    samples = make("refsegrs").samples("test")
+    assert [(sample.id, sample.prompt) for sample in samples] == [
+        ("12-0", "a road by the river"),
+        ("12-1", "café"),
+    ]
+
+
 @pytest.fixture
 def risbench(tmp_path: Path) -> Path:
     base = tmp_path / "RISBench_dataset"

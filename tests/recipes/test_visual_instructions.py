@@ -184,6 +184,21 @@ def test_pope_is_read_from_json_lines(tmp_path: Path) -> None:
     assert found.verify() == []
 
 
+def test_a_separator_within_a_text_ends_no_line(tmp_path: Path) -> None:
+    draw(tmp_path, "a.png")
+    path = tmp_path / "qa.jsonl"
+    lines = [
+        {"question": "One\u2028two?", "image": "a.png", "answer": "a\u0085b"},
+        {"question": "Three?", "image": "a.png", "answer": "c"},
+    ]
+    path.write_text("\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+    found = recipe(path, tmp_path)
+    assert [(s.prompt, s.answers) for s in found.samples("all")] == [
+        ("One\u2028two?", ("a\u0085b",)),
+        ("Three?", ("c",)),
+    ]
+
+
 def test_question_and_answers_are_read_and_the_most_frequent_answer_is_learnt(
     tmp_path: Path,
 ) -> None:

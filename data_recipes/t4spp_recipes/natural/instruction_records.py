@@ -135,7 +135,8 @@ def _read_json(path: Path) -> Any:
                 f"{path}:{error.lineno}: not JSON ({error.msg}). Is the file complete?"
             ) from error
     values = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines: texts may hold U+2028 and its like, which end no line of JSON.
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 values.append(json.loads(line))

@@ -19,6 +19,7 @@ from t4spp_recipes.natural.pictures import require_folder
 from t4spp_recipes.natural.semantic.layout import (
     ALL,
     Layout,
+    Published,
     SplitFolders,
     first_with,
     listed_stems,
@@ -31,7 +32,10 @@ from t4spp_recipes.natural.semantic.published import published_classes, renamed
 from t4spp_recipes.natural.semantic.recipe import SemanticRecipe
 from t4spp_recipes.natural.semantic.sources import CONTEXT_SOURCES
 
-PUBLISHED = {"train": 4998, "val": 5105}
+PUBLISHED: dict[str, Published] = {"train": 4998, "val": 5105}
+PUBLISHED_PNG: dict[str, Published] = {"train": (4996, 4998), "val": (5104, 5105)}
+"""Of the PNGs: the toolkit that mmsegmentation's converter asks for the pictures of
+trainval_merged.json leaves three out (mmsegmentation's issue 394, PyTorch-Encoding's 155)."""
 ADVICE = (
     "trainval.tar.gz (label maps) is at https://cs.stanford.edu/~roozbeh/pascal-context/ (no "
     "licence stated), the pictures and lists of VOC 2010 at "
@@ -61,6 +65,7 @@ def _layout(config: PascalContextConfig) -> Layout:
     base = first_with(root, below, ("SegmentationClassContext", "trainval"))
     names = published_classes(__package__, "pascal-context")
     reader: MapReader = PLAIN
+    published = PUBLISHED_PNG
     if (base / "SegmentationClassContext").is_dir():
         masks, suffixes = base / "SegmentationClassContext", (".png",)
         if config.compat == "mmseg":
@@ -70,6 +75,7 @@ def _layout(config: PascalContextConfig) -> Layout:
     elif (base / "trainval").is_dir():
         masks, suffixes = base / "trainval", (".mat",)
         reader = MatlabMaps(variable="LabelMap", kept=tuple(names))
+        published = PUBLISHED
         if config.compat is not None:
             raise RecipeError(
                 "pascal-context: compat=mmseg is about the PNGs in SegmentationClassContext; "
@@ -97,7 +103,7 @@ def _layout(config: PascalContextConfig) -> Layout:
             where="the classes of pascal-context",
         ),
         reader=reader,
-        published=PUBLISHED if config.counts else {},
+        published=published if config.counts else {},
         advice=ADVICE,
     )
 

@@ -24,7 +24,8 @@ def read_phrase_list(path: Path) -> tuple[list[tuple[int, str, str]], int]:
         RecipeError: the file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a phrase may hold U+2028 and its like, which end no line of the list.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"the list {path} cannot be read: {error}. Fetch it again.") from error
     found: list[tuple[int, str, str]] = []
