@@ -163,12 +163,14 @@ class DataConfig(ConfigModel):
             (part.train_split or self.train_split) != (part.eval_split or self.eval_split)
             or part.weight == 0
             or not part.evaluated
+            or part.max_train_samples != part.max_eval_samples
             for part in self.mixture
         )
         if self.train_split == self.eval_split and differ:
             raise ValueError(
                 f"train_split and eval_split are both {self.train_split!r}, and parts of the "
-                "mixture have several: name the two apart here, and each part's own splits there"
+                "mixture are not trained on and scored alike: name the two apart here, and each "
+                "part's own splits there"
             )
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from t4spp.types import Sample
 
 if TYPE_CHECKING:
     from t4spp.geo.view import SceneView
+
+logger = logging.getLogger(__name__)
 
 PART_TAG = "part:"
 """Before a part's name in its samples' tags."""
@@ -66,17 +69,30 @@ class MixedSamples(Parted):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        index %= len(self)
-        place = bisect_right(self._ends, index)
-        part = self.parts[place]
-        return _named(part.samples[index - self._ends[place] + len(part.samples)], part.name)
+        part, own = self._at(index % len(self))
+        return _named(part.samples[own], part.name)
 
     def __iter__(self) -> Iterator[Sample]:
         """Each sample in turn."""
         return (self[index] for index in range(len(self)))
 
+    def labels_at(self, index: int) -> tuple[str, ...] | None:
+        """A sample's labels where they are known without it; see ``t4spp.data.vocabulary``."""
+        part, own = self._at(index)
+        told = getattr(part.samples, "labels_at", None)
+        return None if told is None else told(own)
+
+    def _at(self, index: int) -> tuple[MixedPart, int]:
+        """The part of a sample, and the sample's index in it."""
+        place = bisect_right(self._ends, index)
+        part = self.parts[place]
+        return part, index - self._ends[place] + len(part.samples)
+
     def spread(self, limit: int) -> MixedSamples:
-        """The first samples of every part, ``limit`` together, of each as many or all it has."""
+        """The first samples of every part, ``limit`` together, of each as many or all it has.
+
+        Where ``limit`` is less than there are parts, the last ones are left out, and told.
+        """
         taken = [0] * len(self.parts)
         left = limit
         while open_parts := [
@@ -89,6 +105,19 @@ class MixedSamples(Parted):
                 own = min(more, left, len(self.parts[place].samples) - taken[place])
                 taken[place] += own
                 left -= own
+        without = [
+            part.name
+            for part, number in zip(self.parts, taken, strict=True)
+            if len(part.samples) and not number
+        ]
+        if without:
+            logger.warning(
+                "a limit of %d samples leaves none to %s of the mixture's %d parts: %s",
+                limit,
+                len(without),
+                len(self.parts),
+                ", ".join(without),
+            )
         return MixedSamples(
             [
                 replace(part, samples=head(part.samples, number))
@@ -134,16 +163,17 @@ class MixedRecipe(Recipe):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """What is trained on, what is scored, and the splits that all parts have."""
+        """What is trained on, what is scored, and the splits that all evaluated parts have."""
+        first, *others = (recipe for part, recipe in self._parts if part.evaluated)
         common = [
-            split
-            for split in self._parts[0][1].splits
-            if all(split in recipe.splits for _, recipe in self._parts)
+            split for split in first.splits if all(split in recipe.splits for recipe in others)
         ]
         return tuple(dict.fromkeys([self._data.train_split, self._data.eval_split, *common]))
 
     def samples(self, split: str) -> MixedSamples:
         """The samples of every part: of the split that it is trained or scored on, or of that name.
+
+        A part that is not evaluated has none of a split that is not trained on.
 
         Raises:
             RecipeError: a part that is to be trained on has no samples, has no such split, or its
@@ -162,6 +192,8 @@ class MixedRecipe(Recipe):
                     continue
                 own, limit = part.eval_split or split, part.max_eval_samples
             else:
+                if not part.evaluated:
+                    continue
                 own, limit = split, None
             samples = head(_opened(part, recipe, own), limit)
             if trains and not len(samples):
@@ -169,6 +201,12 @@ class MixedRecipe(Recipe):
                     f"the part {part.title!r} of the mixture has no samples in its split {own!r}, "
                     f"and is to be drawn with weight {part.weight}. Choose another split, or set "
                     "its weight to 0."
+                )
+            if not len(samples):
+                logger.warning(
+                    "the part %r of the mixture has no samples in its split %r: it is not scored",
+                    part.title,
+                    own,
                 )
             found.append(MixedPart(name=part.title, weight=part.weight, samples=samples))
         return MixedSamples(found)

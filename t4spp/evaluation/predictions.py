@@ -160,8 +160,9 @@ def match_samples(
 def _no_answer(path: Path, sample: Sample, number: str, num_answers: int) -> str:
     return (
         f"{path} has no answer for the sample {sample.id!r} (number {number}; the file has "
-        f"{num_answers} answers). Finish it with --generate --resume, or check that data.recipe is "
-        "the one that was answered."
+        f"{num_answers} answers). Finish it with --generate --resume, check that data.recipe is "
+        "the one that was answered, or, where other samples are asked for since, answer anew with "
+        "--generate --overwrite."
     )
 
 

@@ -17,6 +17,7 @@ from t4spp.config import DataConfig, load_config
 from t4spp.data.head import head
 from t4spp.data.mixture import MixedPart, MixedRecipe, MixedSamples, order_of
 from t4spp.data.order import Draw, GlobalOrder, Share, WeightedOrder
+from t4spp.data.vocabulary import MAX_READ, labels_of
 from t4spp.errors import ConfigError, RecipeError
 from t4spp.plugins import load_catalogue
 from t4spp.training.binding import binding_config
@@ -147,6 +148,9 @@ class Numbers(Recipe):
         return ["a picture is missing"]
 
 
+ONLY_LEARNT = {"train_split": "all", "evaluated": False}
+
+
 def mixed(*sizes: dict[str, int], **data: Any) -> MixedRecipe:
     parts = data.pop("parts", [{}] * len(sizes))
     mixture = [
@@ -196,6 +200,20 @@ def test_a_split_that_a_part_lacks_is_an_error_that_names_the_part() -> None:
         recipe.samples("test")
 
 
+def test_another_split_is_scored_on_the_parts_that_are_scored_at_all() -> None:
+    recipe = mixed({"train": 2, "val": 1, "test": 3}, {"all": 4}, parts=[{}, ONLY_LEARNT])
+    assert recipe.splits == ("train", "val", "test")
+    assert [sample.id for sample in recipe.samples("test")] == ["p0/test0", "p0/test1", "p0/test2"]
+
+
+def test_a_part_that_is_to_be_scored_and_has_no_samples_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    samples = mixed({"train": 2, "val": 1}, {"train": 3, "val": 0}).samples("val")
+    assert [sample.id for sample in samples] == ["p0/val0"]
+    assert "the part 'p1' of the mixture has no samples in its split 'val'" in caplog.text
+
+
 def test_an_empty_part_cannot_be_trained_on() -> None:
     with pytest.raises(RecipeError, match="'p1' of the mixture has no samples"):
         mixed({"train": 2, "val": 1}, {"train": 0, "val": 1}).samples("train")
@@ -219,6 +237,29 @@ def test_the_first_samples_are_spread_over_the_parts(sizes: list[int], limit: in
     assert len(found) == min(limit, sum(sizes))
     short = [taken[f"p{n}"] for n, size in enumerate(sizes) if taken[f"p{n}"] < size]
     assert not short or max(taken.values(), default=0) - min(short) <= 1
+
+
+def test_a_limit_that_leaves_parts_out_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    samples = mixed({"train": 2, "val": 1}, {"train": 3, "val": 1}).samples("train")
+    assert len(head(samples, 2)) == 2 and not caplog.text
+    assert [sample.id for sample in head(samples, 1)] == ["p0/train0"]
+    assert "a limit of 1 samples leaves none to 1 of the mixture's 2 parts: p1" in caplog.text
+
+
+def test_labels_of_a_mixture_are_told_without_reading_its_samples() -> None:
+    class Told(list[Sample]):
+        def labels_at(self, index: int) -> tuple[str, ...]:
+            return (f"label {index}", "others")
+
+    samples = MixedSamples(
+        [
+            MixedPart(name="a", weight=1, samples=Told([None] * (MAX_READ + 1))),  # type: ignore[list-item]
+            MixedPart(name="b", weight=1, samples=Numbers(train=2).samples("train")),
+        ]
+    )
+    assert samples.labels_at(MAX_READ) == (f"label {MAX_READ}", "others")
+    assert samples.labels_at(MAX_READ + 1) is None
+    assert labels_of(samples) == {f"label {index}" for index in range(MAX_READ + 1)}
 
 
 def test_without_a_mixture_the_order_is_the_plain_one() -> None:
@@ -278,6 +319,14 @@ def test_parts_params_are_checked_filled_in_and_located(tmp_path: Path) -> None:
                 "eval_split": "all",
             },
             "name the two apart",
+        ),
+        (
+            {
+                "mixture": [{"recipe": SHAPES, "max_train_samples": 4}],
+                "train_split": "all",
+                "eval_split": "all",
+            },
+            "not trained on and scored alike",
         ),
     ],
 )

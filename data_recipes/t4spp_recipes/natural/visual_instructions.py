@@ -57,6 +57,8 @@ class _Entry:
     turn: Turn
     context: tuple[tuple[str, str], ...]
     tags: tuple[str, ...]
+    labels: ClassVar[tuple[str, ...]] = ()
+    """A question in words is about none, which is known without its picture."""
 
 
 class _SampleMaker:
