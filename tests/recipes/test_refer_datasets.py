@@ -422,6 +422,15 @@ def test_grefcoco_may_be_a_pickle(build, grefs):
     assert len(build("grefcoco").samples("val")) == 4
 
 
+def test_run_lengths_that_are_no_numbers_are_told_where_the_mask_is_painted(build, grefs):
+    path = grefs / "grefcoco" / "instances.json"
+    content = json.loads(path.read_text())
+    content["annotations"][4]["segmentation"]["counts"] = [0, None, 116]
+    write_json(path, content)
+    told = build("grefcoco", counts=False).verify()
+    assert len(told) == 1 and "annotation 5 has run lengths that do not add up" in told[0]
+
+
 def test_repeated_ids_of_grefcoco_stay_apart(build, grefs):
     write_json(grefs / "grefcoco" / "grefs(unc).json", [GREFS[1], GREFS[1]])
     recipe = build("grefcoco")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -407,6 +408,28 @@ def test_a_damaged_code_is_told_and_stops_nothing_else(make, rrsis_d):
     assert len(told) == 1 and "annotation 2" in told[0]
 
 
+def test_rrsis_d_leaves_out_empty_phrases_and_tells_equal_ids_apart(make, rrsis_d):
+    refs = [ref(2, 1, 1, "val", " ", "The ship", "a ship"), ref(2, 2, 2, "val", "", "a boat")]
+    (rrsis_d / "rrsisd" / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
+    recipe = make("rrsis-d")
+    assert [(s.id, s.prompt, s.tags) for s in recipe.samples("val")] == [
+        ("2-21", "The ship", ()),
+        ("2-22", "a ship", (FURTHER_PHRASE,)),
+        ("2-21-2", "a boat", ()),
+    ]
+    assert recipe.counters() == {"phrases_empty": 2, "ids_repeated": 1}
+    assert len(make("rrsis-d", compat="rmsin").samples("val")) == 5
+
+
+def test_rrsis_d_without_its_pictures_says_so_once_and_where_to_get_them(make, rrsis_d):
+    shutil.rmtree(rrsis_d / "images")
+    recipe = make("rrsis-d", counts=False)
+    assert recipe.samples("val")[0].targets[0].mask.any()
+    told = recipe.verify()
+    assert len(told) == 1
+    assert "JPEGImages is not there.\n  get " in told[0] and "Lsan2401/RMSIN" in told[0]
+
+
 def test_rrsis_d_says_which_of_its_parts_is_missing(make, rrsis_d):
     (rrsis_d / "rrsisd" / "instances.json").unlink()
     with pytest.raises(RecipeError, match=r"lacks rrsisd/instances\.json\.\n"):
@@ -483,6 +506,14 @@ def test_risbench_reads_lists_of_file_names_and_phrases(make, risbench):
     assert pixels(sample) == [("the ship in the middle", [(0, 1), (0, 2)])]
 
 
+@pytest.mark.parametrize("folder", ["img_rgb", "mask"])
+def test_a_folder_that_is_not_there_is_told_once_with_where_to_get_it(make, risbench, folder):
+    shutil.rmtree(risbench / "RISBench_dataset" / folder)
+    told = make("risbench", counts=False).verify()
+    assert len(told) == 1
+    assert f"{folder} is not there.\n  get " in told[0] and "HIT-SIRS/CroBIM" in told[0]
+
+
 def test_a_missing_mask_is_told_by_name_not_dropped(make, risbench):
     (risbench / "RISBench_dataset" / "mask" / "00003.png").unlink()
     recipe = make("risbench", counts=False)
@@ -546,6 +577,13 @@ def test_earthreason_tags_further_questions(make, earthreason):
     assert samples[2].targets == () and samples[2].labels == ("target",)
     named = make("earthreason", label=None).samples("val")[0]
     assert named.labels == ("Where do ships load?",)
+
+
+def test_an_empty_question_is_left_out_and_the_next_is_the_first(make, earthreason):
+    text(earthreason / "val" / "QAs" / "a.json", '{"questions": [" ", "Where?"], "answer": ["x"]}')
+    recipe = make("earthreason")
+    assert [(s.id, s.tags) for s in recipe.samples("val")][:1] == [("a-1", ())]
+    assert recipe.counters() == {"phrases_empty": 1}
 
 
 def test_earthreason_is_found_one_folder_deeper(make, earthreason):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,22 @@ def test_coco_stuff_without_pictures_counts_them_and_still_has_masks(make, tmp_p
     assert recipe.counters() == {"masks_without_picture": 1}
     with pytest.raises(RecipeError, match="000000000139"):
         _ = recipe.samples("val")[0].image
+
+
+def test_masks_are_read_where_the_folder_of_pictures_is_not_there(make, coco_stuff, voc):
+    """Masks without pictures are enough for ceiling, and what data check finds half-way."""
+    for folder in (coco_stuff / "images", voc / "VOCdevkit" / "VOC2012" / "JPEGImages"):
+        shutil.rmtree(folder)
+    recipe = make("coco-stuff", counts=False)
+    assert [sample.prompt for sample in recipe.samples("val")] == ["person", "stop sign", "wood"]
+    assert recipe.counters() == {"masks_without_picture": 1}
+    told = recipe.verify()
+    assert len(told) == 2
+    assert "1 of 1 pictures of the split 'train' are not in " in told[0]
+    assert "images/train2017 (which is not there), the first is 000000000009" in told[0]
+    assert "https://cocodataset.org/#download" in told[0] and "val2017" in told[1]
+    voc_told = make("pascal-voc", counts=False).verify()
+    assert "2 of 2 pictures of the split 'trainval' are not in " in voc_told[2]
 
 
 def test_coco_stuff_10k_reads_matlab_files_whose_labels_are_one_higher(make, tmp_path):

@@ -342,6 +342,8 @@ def _shape(segmentation: Any) -> tuple[Polygons, tuple[dict[str, Any], ...], str
 def _covers_nothing(rle: dict[str, Any]) -> bool:
     counts = rle["counts"]
     runs = counts if isinstance(counts, list) else _decode_counts(counts)
+    if any(not isinstance(run, int) for run in runs):
+        return False  # damaged: told when it is decoded
     return sum(runs[1::2]) == 0
 
 

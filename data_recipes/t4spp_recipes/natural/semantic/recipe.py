@@ -94,8 +94,9 @@ class SemanticRecipe(Recipe):
                 messages += self._faults(split) or [str(error)]
                 continue
             make = self._maker(folders)
+            messages += self._missing_pictures(split, records, make.images)
             for record in with_progress(records, f"reading {split}", "picture"):
-                load = make.picture(record)
+                load = None if record.picture is None else make.picture(record)
                 try:
                     self.layout.classes.check(record.counts, record.mask)
                     if load is not None:
@@ -110,6 +111,23 @@ class SemanticRecipe(Recipe):
                     messages.append(str(error))
         messages += self.layout.differences(self._num_pictures)
         return list(dict.fromkeys(messages))
+
+    def _missing_pictures(
+        self, split: str, records: Sequence[MaskRecord], folders: Sequence[Path]
+    ) -> list[str]:
+        """One message for all pictures that a split lacks; [] where no folder is asked for."""
+        lost = list(dict.fromkeys(record.stem for record in records if record.picture is None))
+        if not lost or not folders:
+            return []
+        where = " and ".join(
+            f"{folder}{'' if folder.is_dir() else ' (which is not there)'}" for folder in folders
+        )
+        return [
+            f"{self.layout.name}: {len(lost)} of {len({record.stem for record in records})} "
+            f"pictures of the split {split!r} are not in {where}, the first is {lost[0]} (.jpg, "
+            ".png, ...). The masks are known, so that commands without pixels still work "
+            f"(ceiling). {self.layout.advice.strip() or 'Complete the folder.'}"
+        ]
 
     def _num_pictures(self, split: str) -> int | None:
         """Pictures of a split on disk; None where the split is not there or cannot be read."""
@@ -258,8 +276,10 @@ class SemanticRecipe(Recipe):
 
 
 def pictures_of(folders: SplitFolders) -> dict[str, Path]:
-    """The pictures of a split by stem, JPEG before others."""
+    """The pictures of a split by stem, JPEG before others; none where the folder is not there."""
     assert folders.images is not None  # the callers' own rule
+    if not folders.images.is_dir():
+        return {}
     files = [
         path
         for path in folders.files(folders.images)

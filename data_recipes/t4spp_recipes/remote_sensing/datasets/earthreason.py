@@ -100,10 +100,12 @@ class EarthReason(PhraseRecipe):
             if config.questions == "first":
                 counters["further_questions_left_out"] += len(asked[1:])
                 asked = asked[:1]
+            first = True
             for number, question in enumerate(asked):
                 if not question.strip():
                     counters["phrases_empty"] += 1
                     continue
+                further, first = not first, False
                 prompt, label = writable(question, config.label, counters)
                 entries.append(
                     PhraseEntry(
@@ -112,7 +114,7 @@ class EarthReason(PhraseRecipe):
                         mask=mask,
                         phrase=prompt,
                         label=label,
-                        tags=(FURTHER_PHRASE,) if number else (),
+                        tags=(FURTHER_PHRASE,) if further else (),
                     )
                 )
         return entries

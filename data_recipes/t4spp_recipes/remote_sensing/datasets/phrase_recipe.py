@@ -165,17 +165,35 @@ class PhraseRecipe(Recipe):
 
     def verify(self) -> list[str]:
         """Read every mask and picture; compare their number with the published one."""
-        messages: list[str] = []
+        messages = self._missing_folders()
         make = PhraseMaker(rule=self.rule)
         for split, entries in self.entries.items():
             for entry in with_progress(entries, f"reading {split}", "phrase"):
+                if not entry.mask.parent.is_dir():
+                    continue  # told as a whole
                 try:
-                    _ = make(entry).image
+                    sample = make(entry)
+                    if entry.picture.parent.is_dir():
+                        _ = sample.image
                 except RecipeError as error:
                     messages.append(str(error))
         found = {split: self._number(split) for split in self.entries}
         messages += count_faults(self.name, found, self._published, self._what, self._advice)
         return list(dict.fromkeys(messages))
+
+    def _missing_folders(self) -> list[str]:
+        """One message for each folder of pictures or masks that is not there at all."""
+        folders = dict.fromkeys(
+            path.parent
+            for entries in self.entries.values()
+            for entry in entries
+            for path in (entry.picture, entry.mask)
+        )
+        return [
+            f"{self.name}: the folder {folder} is not there.{self._advice}"
+            for folder in folders
+            if not folder.is_dir()
+        ]
 
     def _number(self, split: str) -> int:
         if self._what == "pictures":

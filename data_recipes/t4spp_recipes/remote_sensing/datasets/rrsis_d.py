@@ -151,10 +151,17 @@ class RrsisD(Recipe):
     def verify(self) -> list[str]:
         """Decode every mask and picture; compare the number of phrases with the published one."""
         messages: list[str] = []
+        pictures = self._maker.pictures
+        if not pictures.is_dir():
+            messages.append(
+                f"rrsis-d: the folder of pictures {pictures} is not there.{self._advice}"
+            )
         for split, entries in self._entries.items():
             for entry in with_progress(entries, f"reading {split}", "phrase"):
                 try:
-                    _ = self._maker(entry).image
+                    sample = self._maker(entry)
+                    if pictures.is_dir():
+                        _ = sample.image
                 except RecipeError as error:
                     messages.append(str(error))
         found = {split: len(entries) for split, entries in self._entries.items()}
@@ -164,6 +171,7 @@ class RrsisD(Recipe):
 
     def _of_split(self, split: str) -> tuple[_Entry, ...]:
         entries: list[_Entry] = []
+        used: Counter[str] = Counter()
         for ref in self._refs:
             if not belongs(ref, split):
                 continue
@@ -173,19 +181,29 @@ class RrsisD(Recipe):
             if instance is None or picture is None:
                 self._counters["phrases_without_annotation"] += len(ref.phrases)
                 continue
-            for number, phrase in enumerate(ref.phrases):
+            asked = False
+            for phrase in ref.phrases:
                 text = phrase.sent
                 if self.config.text == "raw" and phrase.raw is not None:
                     text = phrase.raw
+                if not text.strip() and self.config.compat is None:
+                    self._counters["phrases_empty"] += 1
+                    continue
+                identity = f"{ref.id}-{phrase.id}"
+                used[identity] += 1
+                if used[identity] > 1:
+                    self._counters["ids_repeated"] += 1
+                    identity = f"{identity}-{used[identity]}"
+                further, asked = asked, True
                 prompt, label = writable(text, self.config.label, self._counters)
                 entries.append(
                     _Entry(
-                        id=f"{ref.id}-{phrase.id}",
+                        id=identity,
                         picture=picture,
                         instance=instance,
                         phrase=prompt,
                         label=label,
-                        tags=(FURTHER_PHRASE,) if number else (),
+                        tags=(FURTHER_PHRASE,) if further else (),
                     )
                 )
         return tuple(entries)
