@@ -73,7 +73,6 @@ def run_elsewhere(args: argparse.Namespace) -> int:
     if output is not None:
         from t4spp.training.atomic import write_text
 
-        output.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_text(output, text)
     if args.json:
@@ -199,10 +198,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _output(args: argparse.Namespace) -> Path | None:
-    """The file for the scores.
+    """The file for the scores; its folder is made.
 
     Raises:
-        RunError: it exists, or is a folder.
+        RunError: it exists, is a folder or an input, or has no place.
     """
     if args.output is None:
         return None
@@ -211,6 +210,19 @@ def _output(args: argparse.Namespace) -> Path | None:
         raise RunError(f"-o {output} is a folder; with --predictions it names a JSON file.")
     if output.exists() and not args.overwrite:
         raise RunError(f"-o {output} exists. Replace it by --overwrite, or name another file.")
+    inputs = [Path(name).resolve() for name in (args.predictions, args.truth) if name]
+    if output.resolve() in inputs:
+        raise RunError(
+            f"-o {output} is what --predictions or --truth reads, which would be lost. Name "
+            "another file."
+        )
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"-o {output}: {output.parent} cannot be made a folder: {error.strerror or error}. "
+            "Name another file."
+        ) from error
     return output
 
 
@@ -233,10 +245,12 @@ def _settings(args: argparse.Namespace) -> tuple[list[str], Any, int]:
         or not isinstance(section, dict)
         or isinstance(seed, bool)
         or not isinstance(seed, int)
+        or not 0 <= seed < 2**32
     ):
         raise ConfigError(
             f"--set {' '.join(args.set)}: predictions from elsewhere have no config; only seed and "
-            "evaluation.* can be set, for example evaluation.bootstrap=0."
+            "evaluation.* can be set, for example evaluation.bootstrap=0; a seed is a whole "
+            "number from 0 to 4294967295."
         )
     default = _WITH_TRUTH.get(args.format, "native")
     asked = args.protocol or section.get("protocols") or [default]

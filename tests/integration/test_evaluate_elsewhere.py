@@ -364,6 +364,14 @@ def test_boxes_alone_are_scored_as_boxes(files: Any, capsys: pytest.CaptureFixtu
             "record 2",
         ),
         ([{"image_id": 3, "category_id": 1, "score": 1, "bbox": [1, 2, 3]}], "expected a box"),
+        (
+            [{**GOOD[0], "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5], [1, 1, 5, 1, 5, 5, 7]]}],
+            "record 1: a polygon must be a list x, y, x, y, ...; this one has 7 numbers",
+        ),
+        ([{**GOOD[0], "score": 10**400}], "record 1: score must be a number, not 1000"),
+        ([{**GOOD[0], "segmentation": [[1, 1, 5, 1, 5, 10**400]]}], "flat list of numbers"),
+        ('[{"image_id": 1' + "0" * 5000 + "}]", "has too many digits at line 1, column 2"),
+        ('[{"a": ' * 100_000, "nested too deeply"),
     ],
 )
 def test_damaged_results_are_refused_in_one_message(
@@ -379,13 +387,57 @@ def test_damaged_results_are_refused_in_one_message(
         ({"images": None}, "must be an object with the lists images"),
         ({"categories": []}, "is not among the file's categories"),
         ({"images": [{"id": 3, "height": 0, "width": 5}]}, "height must be a whole number"),
-        ({"images": [TRUTH["images"][0]] * 2}, "occurs twice"),
+        ({"images": [TRUTH["images"][0]] * 2}, "images[1].id 3 occurs twice"),
+        ({"categories": TRUTH["categories"] * 2}, "categories[2].id 1 occurs twice"),
+        ({"categories": [5]}, "categories[0]: id must be a whole number or a text"),
+        ({"images": [{"id": 3, "height": 10**5, "width": 10**5}]}, "cannot count"),
+        (
+            {"annotations": [{**TRUTH["annotations"][0], "area": "large"}]},
+            "annotations[0]: area must be a number, not 'large'",
+        ),
     ],
 )
 def test_damaged_truth_is_refused_in_one_message(
     files: Any, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], expected: str
 ) -> None:
     assert expected in refused(capsys, *files(GOOD, {**TRUTH, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("truth", "expected"),
+    [
+        ('{"images": ' * 100_000, "nested too deeply"),
+        ('{"images": [{"id": 1' + "0" * 5000 + "}]}", "has too many digits"),
+    ],
+)
+def test_truth_that_python_cannot_hold_is_refused(
+    files: Any, capsys: pytest.CaptureFixture[str], truth: str, expected: str
+) -> None:
+    assert expected in refused(capsys, *files(GOOD, truth))
+
+
+def test_results_that_are_no_utf8_are_refused(
+    files: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = files([{**GOOD[0], "note": "?"}])
+    path = tmp_path / "results.json"
+    path.write_bytes(path.read_bytes().replace(b'"?"', b'"\xe4"'))
+    assert "record 1 is not UTF-8 text" in refused(capsys, *arguments)
+
+
+def test_runs_of_no_pixels_change_no_score(files: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """pycocotools takes masks of 8 and 11 pixels for equal where both have such a run behind 4."""
+    first = {"size": [40, 50], "counts": [9, 4, 0, 4, 1983]}
+    truth = {**TRUTH, "annotations": [{**TRUTH["annotations"][0], "segmentation": first}]}
+    found = [{**GOOD[0], "segmentation": {"size": [40, 50], "counts": [9, 4, 0, 7, 1980]}}]
+    metrics = evaluate(capsys, *files(found, truth))
+    assert values(metrics, "instances")["segm_ap50"] == pytest.approx(1.0)
+    assert values(metrics, "instances")["segm_ap"] == pytest.approx(0.5)  # 8 / 11: to 0.70
+    compressed = {"size": [40, 50], "counts": "9400om1"}
+    assert coco_mask.decode(compressed).sum() == 8  # 9, 4, 0, 4, 1983 again
+    truth["annotations"][0]["segmentation"] = compressed
+    metrics = evaluate(capsys, *files(found, truth))
+    assert values(metrics, "instances")["segm_ap"] == pytest.approx(0.5)
 
 
 def test_long_results_are_read_piece_by_piece(
@@ -453,6 +505,15 @@ def test_damaged_masklets_are_refused_in_one_message(
     assert expected in refused(capsys, *files([{**good, **change}], _videos(), "masklets"))
 
 
+def test_a_video_of_countless_frames_is_refused_before_they_are_made(
+    files: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = _videos()
+    truth["videos"][0]["length"] = 10**15
+    message = refused(capsys, *files([], truth, "masklets"))
+    assert f"must be a list of {10**15} frames, as its video; found 3" in message
+
+
 # Options
 
 
@@ -493,6 +554,13 @@ def test_damaged_masklets_are_refused_in_one_message(
         (
             [
                 *("--predictions", "p", "--format", "coco-results", "--truth", "t"),
+                *("--set", "seed=-1"),
+            ],
+            "a seed is a whole number from 0 to 4294967295",
+        ),
+        (
+            [
+                *("--predictions", "p", "--format", "coco-results", "--truth", "t"),
                 *("--set", "evaluation.bootstraps=3"),
             ],
             "Did you mean 'bootstrap'?",
@@ -527,6 +595,19 @@ def test_a_file_of_scores_is_replaced_on_request_only(
     assert output.read_text(encoding="utf-8") == "kept"
     evaluate(capsys, *arguments, "--overwrite")
     assert json.loads(output.read_text(encoding="utf-8"))["schema"] == 1
+
+
+def test_scores_never_replace_what_they_are_made_of(
+    files: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = files(GOOD)
+    for name in ("results.json", "truth.json"):
+        before = (tmp_path / name).read_bytes()
+        message = refused(capsys, *arguments, "-o", tmp_path / "." / name, "--overwrite")
+        assert "is what --predictions or --truth reads" in message
+        assert (tmp_path / name).read_bytes() == before
+    message = refused(capsys, *arguments, "-o", tmp_path / "truth.json" / "scores.json")
+    assert "cannot be made a folder" in message
 
 
 def test_people_get_a_table_with_the_phrases(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from t4spp.evaluation.elsewhere.records import GroupedRecords, Record, read_json
 from t4spp.evaluation.protocols.instances import InstanceRow, instance_row
 
 Id = int | str
+MAX_PIXELS = 2**32 - 1
+"""Of a picture: pycocotools counts runs in 32 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +66,21 @@ def read_truth(path: Path, *, of: str = "image") -> Truth:
     lengths: dict[Id, int] = {}
     for index, record in enumerate(content[lists[0]]):
         where = f"{path}: {lists[0]}[{index}]"
-        identity = _id(record, "id", where)
-        if identity in sizes:
-            raise RunError(f"{where}.id {identity!r} occurs twice; ids must be unique.")
-        sizes[identity] = (_whole(record, "height", where), _whole(record, "width", where))
+        identity = _unused_id(record, sizes, where)
+        height, width = _whole(record, "height", where), _whole(record, "width", where)
+        if height * width > MAX_PIXELS:
+            raise RunError(
+                f"{where}: {height} x {width} pixels (height x width) are more than "
+                f"{MAX_PIXELS}, which COCO's run-length code cannot count."
+            )
+        sizes[identity] = (height, width)
         if of == "video":
             lengths[identity] = _whole(record, "length", where)
     names: dict[Id, str] = {}
     for index, record in enumerate(content["categories"]):
         where = f"{path}: categories[{index}]"
-        names[_id(record, "id", where)] = str(record.get("name", record["id"]))
+        identity = _unused_id(record, names, where)
+        names[identity] = str(record.get("name", identity))
     counters: Counter[str] = Counter()
     annotations: dict[Id, list[Record]] = {}
     for index, record in enumerate(content["annotations"]):
@@ -211,7 +218,7 @@ def _true_object(record: Record, size: tuple[int, int], kinds: Sequence[Kind]) -
     if area is None:
         area = float(coco_mask.area(rle)) if rle is not None else box[2] * box[3]
     crowd = bool(record.get("iscrowd", 0))
-    return CocoObject(box=box, area=read_score(area, f"{where}.area"), rle=rle, crowd=crowd)
+    return CocoObject(box=box, area=read_score(area, where, "area"), rle=rle, crowd=crowd)
 
 
 def _detection(
@@ -260,6 +267,13 @@ def _id(record: Any, key: str, where: str) -> Id:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise RunError(f"{where}: {key} must be a whole number or a text, found {value!r:.60}.")
     return value
+
+
+def _unused_id(record: Any, used: Container[Id], where: str) -> Id:
+    identity = _id(record, "id", where)
+    if identity in used:
+        raise RunError(f"{where}.id {identity!r} occurs twice; ids must be unique.")
+    return identity
 
 
 def _whole(record: Record, key: str, where: str) -> int:

@@ -67,17 +67,16 @@ def _masklet(
     record: Record, truth: Truth, video: Id, kinds: Sequence[Kind], where: str, *, score: float
 ) -> Masklet:
     length, size = truth.lengths[video], truth.sizes[video]
-    masks: list[Any] = [None] * length
-    boxes: list[Any] = [None] * length
     given = record.get("bboxes")
-    if "segm" in kinds or not given:
+    boxes = _frames(record, "bboxes", length, where) if given else None
+    shapes = None
+    if "segm" in kinds or boxes is None:
         shapes = _frames(record, "segmentations", length, where)
-        masks = [
-            None if shape is None else read_rle(shape, size, f"{where}, frame {number}")
-            for number, shape in enumerate(shapes)
-        ]
-    if given:
-        boxes = _frames(record, "bboxes", length, where)
+    masks = [
+        None if shape is None else read_rle(shape, size, f"{where}, frame {number}")
+        for number, shape in enumerate(shapes or [None] * length)
+    ]
+    boxes = boxes or [None] * length
     return Masklet(
         masks=tuple(masks),
         boxes=tuple(

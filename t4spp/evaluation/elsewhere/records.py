@@ -18,6 +18,11 @@ _CHUNK = 1 << 20
 _MARGIN = 32
 """Characters: damage that lies nearer to the end of what was read may be a record cut there."""
 _BLANK = " \t\r\n"
+_NOT_READ = {
+    RecursionError: "objects are nested too deeply",
+    ValueError: "a whole number has too many digits",
+}
+"""Why Python does not read what the grammar of JSON admits."""
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -39,6 +44,8 @@ def read_json(path: Path, what: str) -> Any:
         ) from error
     except UnicodeDecodeError as error:
         raise RunError(f"{what} {path} is not UTF-8 text: {error.reason}.") from error
+    except (RecursionError, ValueError) as error:
+        raise RunError(f"{what} {path} is not usable JSON: {_NOT_READ[type(error)]}.") from error
     except OSError as error:
         raise RunError(f"{what} {path} cannot be read: {error.strerror or error}.") from error
 
@@ -118,6 +125,8 @@ class GroupedRecords:
             self._file.seek(start)
             try:
                 record = json.loads(self._file.read(end - start))
+            except UnicodeDecodeError as error:
+                raise RunError(f"{where} is not UTF-8 text: {error.reason}.") from error
             except ValueError as error:
                 raise RunError(f"{where} changed while it was read: {error}.") from error
             if not isinstance(record, dict):
@@ -174,8 +183,8 @@ def _record(
             if not cut or not text.more():
                 place = text.base + error.pos
                 raise _malformed(path, place, error.msg) from error
-        except RecursionError as error:
-            raise _malformed(path, start, "objects are nested too deeply") from error
+        except (RecursionError, ValueError) as error:
+            raise _malformed(path, start, _NOT_READ[type(error)]) from error
         else:
             text.at = end
             return start, text.place, record
