@@ -99,6 +99,13 @@ class Recipe(ABC):
         """How many of what were dropped, changed or sanitised while reading; empty when none."""
         return {}
 
+    def label_ids(self) -> Mapping[str, Sequence[int]]:
+        """The ids that each label has in the dataset's own class-id masks; empty without such.
+
+        Class-id masks that another system wrote are read by them.
+        """
+        return {}
+
     def scene_objects(self, scene: str, label: str) -> Sequence[Any] | None:
         """The true objects of a label in a scene, where they are known better than as masks.
 

@@ -43,7 +43,9 @@ class AugmentConfig(ConfigModel):
     """How training pictures and their masks are changed; drawn anew every epoch."""
 
     mirror: float = Field(default=0.0, ge=0, le=1)
-    """Share of samples mirrored left to right; never one that says left or right."""
+    """Share of samples mirrored left to right; of those that say left or right, see `sides`."""
+    sides: Literal["keep", "swap"] = "keep"
+    """Samples that say left or right: `keep` never mirrors them, `swap` does, and the words."""
     turn: float = Field(default=0.0, ge=0, le=1)
     """Share of samples turned by a quarter, a half or three; never one that names a direction. For
     pictures from above."""
@@ -62,19 +64,47 @@ class PromptingConfig(ConfigModel):
     """Answered examples before each question, drawn by seed from the training split."""
 
 
-class DataConfig(ConfigModel):
-    """Which samples, and how they become conversations."""
+class MixturePartConfig(ConfigModel):
+    """One dataset of a mixture."""
 
     recipe: ComponentConfig
     """The dataset."""
+    name: str | None = Field(default=None, pattern=r"^[^/\s]+$")
+    """Names the part in sample ids, tags and scores; null: as its recipe."""
+    weight: float = Field(default=1.0, ge=0)
+    """Its share of the training samples, as all weights together are 1; 0: it is only scored."""
+    train_split: str | None = None
+    """The recipe's split that is trained on; null: `data.train_split`."""
+    eval_split: str | None = None
+    """The recipe's split that is scored; null: `data.eval_split`."""
+    evaluated: bool = True
+    """Whether it is scored; false: it is only trained on."""
+    max_train_samples: int | None = Field(default=None, ge=1)
+    """Samples of its training split to use, from its start; null: all."""
+    max_eval_samples: int | None = Field(default=None, ge=1)
+    """Samples of its scored split to use, from its start; null: all."""
+
+    @property
+    def title(self) -> str:
+        """Its name."""
+        return self.name or self.recipe.name
+
+
+class DataConfig(ConfigModel):
+    """Which samples, and how they become conversations."""
+
+    recipe: ComponentConfig | None = None
+    """The dataset; null where there is a mixture."""
+    mixture: tuple[MixturePartConfig, ...] = ()
+    """Several datasets, drawn from by weight; instead of `recipe`."""
     train_split: str = "train"
     """The recipe's split that is trained on."""
     eval_split: str = "val"
     """The recipe's split that is scored."""
     max_train_samples: int | None = Field(default=None, ge=1)
-    """Samples of the training split to use, from its start; null: all."""
+    """Samples of the training split to use, from its start, or that of each part; null: all."""
     max_eval_samples: int | None = Field(default=None, ge=1)
-    """Samples of the scored split to use, from its start; null: all."""
+    """Samples of the scored split to use, from its start, or that of each part; null: all."""
     templates: Literal["fixed", "varied"] = "varied"
     """`fixed` asks every question in the first wording, `varied` draws one by seed and sample."""
     max_length: int = Field(default=2048, ge=16)
@@ -85,6 +115,64 @@ class DataConfig(ConfigModel):
     """Changes to training pictures."""
     prompting: PromptingConfig = PromptingConfig()
     """Explanations and examples in the prompt."""
+
+    @property
+    def recipes(self) -> tuple[tuple[str, ComponentConfig], ...]:
+        """``(key path, component)`` of the dataset, or of each one of the mixture."""
+        if self.recipe is not None:
+            return (("data.recipe", self.recipe),)
+        return tuple(
+            (f"data.mixture.{place}.recipe", part.recipe) for place, part in enumerate(self.mixture)
+        )
+
+    @property
+    def title(self) -> str:
+        """What messages call the data: the recipe's name, or those of the parts."""
+        return ", ".join([c.name for _, c in self.recipes] if self.recipe else self._titles())
+
+    def _titles(self) -> list[str]:
+        return [part.title for part in self.mixture]
+
+    @model_validator(mode="after")
+    def _recipe_or_mixture(self) -> Self:
+        if self.recipe is not None and self.mixture:
+            raise ValueError(
+                "recipe and mixture are both given, and only one of them can say what the samples "
+                "are: set data.recipe to null, or data.mixture to []"
+            )
+        if self.recipe is None and not self.mixture:
+            raise ValueError("recipe is required, and missing; or name several in mixture")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_told_apart(self) -> Self:
+        if not self.mixture:
+            return self
+        titles = self._titles()
+        repeated = next((name for name in titles if titles.count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(
+                f"mixture: {titles.count(repeated)} parts are called {repeated!r}; give each a "
+                "name of its own, data.mixture.N.name"
+            )
+        if not any(part.weight for part in self.mixture):
+            raise ValueError("mixture: every weight is 0; at least one part must be trained on")
+        if not any(part.evaluated for part in self.mixture):
+            raise ValueError("mixture: no part is evaluated; leave evaluated true in one at least")
+        differ = any(
+            (part.train_split or self.train_split) != (part.eval_split or self.eval_split)
+            or part.weight == 0
+            or not part.evaluated
+            or part.max_train_samples != part.max_eval_samples
+            for part in self.mixture
+        )
+        if self.train_split == self.eval_split and differ:
+            raise ValueError(
+                f"train_split and eval_split are both {self.train_split!r}, and parts of the "
+                "mixture are not trained on and scored alike: name the two apart here, and each "
+                "part's own splits there"
+            )
+        return self
 
     @model_validator(mode="after")
     def _companions_share_one_picture(self) -> Self:
@@ -183,7 +271,9 @@ class GenerationConfig(ConfigModel):
     batch_size: int = Field(default=8, ge=1)
     """Prompts a batch on one process."""
     max_new_tokens: int | None = Field(default=None, ge=1)
-    """Tokens an answer; null: the scheme's bound."""
+    """Tokens an answer that is a mask; null: the scheme's bound."""
+    max_dialogue_tokens: int = Field(default=128, ge=1)
+    """Tokens an answer in words; longer ones are cut, and counted."""
     temperature: float = Field(default=0.0, ge=0)
     """0 takes the likeliest token; above, tokens are drawn by seed."""
     candidates: int = Field(default=1, ge=1)
@@ -228,10 +318,28 @@ class GenerationConfig(ConfigModel):
         return self
 
 
+ProtocolName = Literal[
+    "native",
+    "text4seg",
+    "lisa",
+    "grefcoco",
+    "reasonseg",
+    "rmsin",
+    "segearth",
+    "open-vocab",
+    "rec",
+    "contour",
+    "instances",
+    "masklets",
+    "dialogue",
+]
+"""Every protocol, as :data:`t4spp.evaluation.protocols.catalogue.PROTOCOLS` has them."""
+
+
 class EvaluationConfig(ConfigModel):
     """How answers are scored."""
 
-    protocols: tuple[Literal["native"], ...] = ("native",)
+    protocols: tuple[ProtocolName, ...] = ("native",)
     """Which protocols to report."""
     bootstrap: int = Field(default=1000, ge=0)
     """Resamples of images behind each 95 % interval; 0: no intervals."""
@@ -243,10 +351,13 @@ class EvaluationConfig(ConfigModel):
     """Square metres; smaller objects are neither missed nor invented."""
     layers: bool = True
     """Whether windows and objects are written as vector layers with what they scored."""
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that share the scoring, where no refiner reads pixels; 0: the process itself; null:
+    one a core, 8 at most, from 1000 samples on. Scores do not depend on it."""
 
     @field_validator("protocols")
     @classmethod
-    def _some_protocol(cls, protocols: tuple[Literal["native"], ...]) -> tuple[Any, ...]:
+    def _some_protocol(cls, protocols: tuple[ProtocolName, ...]) -> tuple[Any, ...]:
         if not protocols:
             raise ValueError("name at least one protocol, for example [native]")
         return protocols
@@ -349,7 +460,8 @@ def components_of(config: RunConfig) -> Iterator[tuple[str, str, ComponentConfig
     yield "scheme", "scheme", config.scheme
     yield "backbone", "backbone", config.backbone
     yield "refiner", "refiner", config.refiner
-    yield "recipe", "data.recipe", config.data.recipe
+    for where, recipe in config.data.recipes:
+        yield "recipe", where, recipe
     for position, tracker in enumerate(config.tracking.trackers):
         yield "tracker", f"tracking.trackers.{position}", tracker
 
@@ -360,6 +472,11 @@ def _raw_components(data: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str | 
     section = data.get("data")
     if isinstance(section, dict):
         yield "recipe", ("data", "recipe"), section.get("recipe")
+        parts = section.get("mixture")
+        for position, part in enumerate(parts if isinstance(parts, list) else ()):
+            if isinstance(part, dict):
+                where = ("data", "mixture", position, "recipe")
+                yield "recipe", where, part.get("recipe")
     section = data.get("tracking")
     trackers = section.get("trackers") if isinstance(section, dict) else None
     if isinstance(trackers, list):

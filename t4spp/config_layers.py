@@ -20,6 +20,7 @@ COMPONENTS: tuple[KeyPath, ...] = (
     ("backbone",),
     ("refiner",),
     ("data", "recipe"),
+    ("data", "mixture", 0, "recipe"),
     ("tracking", "trackers", 0),
 )
 """Where a config names components; a position stands for every one."""

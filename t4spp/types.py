@@ -19,13 +19,17 @@ Image = npt.NDArray[np.uint8]
 """uint8[H, W, 3], RGB."""
 
 Status = Literal["ok", "repaired", "invalid"]
-PromptKind = Literal["partial", "conditioned", "open"]
+PromptKind = Literal["partial", "conditioned", "open", "dialogue"]
 
 BACKGROUND = "others"
 """The label that is background by name, in every scheme."""
 
 UNKNOWN_TRUTH = "unknown-truth"
 """Tag of a sample whose ``targets`` are empty because nobody knows them (``t4spp predict``)."""
+
+FURTHER_PHRASE = "further-phrase"
+"""Tag of a sample that asks for the same targets as an earlier one of its picture, in other words;
+protocols of papers that score the first question only leave it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +109,14 @@ class Sample:
         load_image: reads uint8[H, W, 3]; None where the recipe has no pixels for this sample.
         labels: every label that the prompt asks for, found or not, in the prompt's order.
         kind: which family of templates fits: partial (segment these), conditioned (segment by
-            this list) or open (segment all).
+            this list), open (segment all) or dialogue (answer in words, no mask is asked for).
         ignore: bool[H, W], True where pixels must not be scored; None when none.
         image_id: equal for samples that share a picture.
         tags: break-down keys of the evaluation, for example ``("unseen-pair",)``.
+        answers: of a dialogue, the reference answers, the first is the one that is learnt; several
+            where several people were asked. Empty for every other kind.
+        context: of a dialogue, the turns before this one about the same picture, as (question,
+            answer), in order.
         geo: georeference of the picture, when it has one.
     """
 
@@ -122,6 +130,8 @@ class Sample:
     ignore: BoolMask | None = None
     image_id: str = ""
     tags: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    context: tuple[tuple[str, str], ...] = ()
     geo: GeoRef | None = None
 
     @property

@@ -14,7 +14,9 @@ class LazySamples(Sequence[Sample], Generic[Entry]):
     """Makes a :class:`~t4spp.types.Sample` from a small entry whenever it is indexed.
 
     Only the entries stay in memory. The sequence pickles if ``make`` does (a module's function or
-    a method of a picklable object), so that it can be handed to worker processes.
+    a method of a picklable object), so that it can be handed to worker processes. An entry with
+    the attribute ``label`` or ``labels`` tells by it what its sample is scored on, so that the
+    labels of a split are known without its masks.
     """
 
     def __init__(self, entries: Sequence[Entry], make: Callable[[Entry], Sample]) -> None:
@@ -37,3 +39,13 @@ class LazySamples(Sequence[Sample], Generic[Entry]):
         if isinstance(index, slice):
             return LazySamples(self._entries[index], self._make)
         return self._make(self._entries[index])
+
+    def labels_at(self, index: int) -> tuple[str, ...] | None:
+        """The labels of a sample, without its masks; None where its entry does not tell them."""
+        entry = self._entries[index]
+        label, labels = getattr(entry, "label", None), getattr(entry, "labels", None)
+        if isinstance(label, str):
+            return (label,)
+        if isinstance(labels, tuple) and all(isinstance(name, str) for name in labels):
+            return labels
+        return None

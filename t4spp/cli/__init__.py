@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "ceiling": "the best score and the cost of schemes on a dataset, without a model",
     "train": "train as a config says",
     "evaluate": "score a run, or its predictions again",
+    "compare": "test two runs against each other, sample by sample",
     "baselines": "score answers without a model beside a run",
     "run": "train, predict, score and report as a config says",
     "predict": "segment pictures with a finished run",

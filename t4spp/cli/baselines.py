@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         print_json({**scored, "run": own, "file": None if path is None else str(path)})
         return 0
     _print(scored, own)
+    if scored["num_in_words_left_out"]:
+        print(f"{scored['num_in_words_left_out']} questions in words are left out", file=sys.stderr)
     if path is not None:
         print(f"\nbaselines: {path}")
     return 0

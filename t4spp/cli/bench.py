@@ -14,6 +14,7 @@ KINDS: dict[str, str] = {
     "refine": "what refiners gain over coarse masks, and what they cost",
     "memory": "how much memory LoRA training needs",
     "decode": "how many forward passes answers take",
+    "evaluate": "how fast answers on disk are scored, and what memory that takes",
     "scene": "how fast scenes pass through, and what memory that takes",
 }
 """Every kind, a module ``bench_<kind>`` of this package each, in the order of the help."""

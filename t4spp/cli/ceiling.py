@@ -73,11 +73,15 @@ def run(args: argparse.Namespace) -> int:
     samples = samples_of(args, catalogue)
     read = (samples[index] for index in range(len(samples)))
     ceiling = measure_ceiling(with_progress(read, len(samples), "ceiling"), candidates)
+    words = f"{ceiling.num_in_words} of them ask for words, not masks"
     if not ceiling.num_targets:
         raise ConfigError(
-            f"recipe {args.recipe!r}: the {len(samples)} samples that were read hold no target. "
-            "Choose another --split, or a larger --limit."
+            f"recipe {args.recipe!r}: the {len(samples)} samples that were read hold no target"
+            f"{f', and {words}' if ceiling.num_in_words else ''}. Choose another --split, or a "
+            "larger --limit."
         )
+    if ceiling.num_in_words:
+        print(f"of {len(samples)} samples {words}; they are left out", file=sys.stderr)
     if ceiling.num_empty:
         print(f"{ceiling.num_empty} targets without a pixel are left out", file=sys.stderr)
     for found in ceiling.schemes:

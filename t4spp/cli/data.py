@@ -1,7 +1,8 @@
-"""List the dataset recipes, check a dataset on disk, preview its samples, or write generated files.
+"""Look at datasets: list the recipes, check files, preview and count samples, convert, write.
 
 `list` needs nothing; `check` counts a recipe's samples and reads its files; `preview` draws some
-samples into one page or picture, with what a scheme would write; `write` puts the files that a
+samples into one page or picture, with the conversation that a model would see; `stats` measures
+sizes, lengths and labels; `convert` writes a split as COCO JSON; `write` puts the files that a
 recipe generates into a folder.
 """
 
@@ -21,7 +22,6 @@ from t4spp.cli.options import (
     catalogue_of,
     print_json,
     recipe_of,
-    schemes_of,
 )
 from t4spp.cli.progress import with_progress
 from t4spp.errors import ConfigError, GeoError, RecipeError, RunError
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
     from t4spp.components import Recipe
     from t4spp.types import Sample
 
+ACTIONS = ("list", "check", "preview", "stats", "convert", "write")
 MAX_SHOWN = 20
 """Complaints that are printed; ``--json`` has all of them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """``list``, ``check`` or ``preview`` and their options."""
-    parser.add_argument(
-        "action", choices=("list", "check", "preview", "write"), help="what to do; see above"
-    )
+    """What to do, and its options."""
+    parser.add_argument("action", choices=ACTIONS, help="what to do; see above")
     add_recipe_arguments(parser, required=False)
     add_scheme_argument(parser)
-    parser.add_argument("--split", metavar="NAME", help="one split only; preview: the first")
+    parser.add_argument(
+        "--split", metavar="NAME", help="one split only; preview, stats, convert: the first"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="check: count samples, read neither masks nor pictures"
     )
@@ -53,11 +54,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-pictures", action="store_true", help="preview: masks on plain grey, no pixels needed"
     )
     parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help="preview, stats: a folder with a tokenizer for transformers; without it, nano's",
+    )
+    parser.add_argument(
+        "--templates",
+        choices=("varied", "fixed"),
+        default="varied",
+        help="preview, stats: wording of questions and answers, as data.templates; default varied",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="preview, stats: of the wording; default 0"
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="stats, convert: the first N samples only"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="convert: write the pictures, too, as PNG, into a folder, made if it is not there",
+    )
+    parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="PATH",
-        help="preview: a .html page or a .png picture; write: a folder, made if it is not there",
+        help="preview: a .html page or a .png picture; stats: a .html page; convert: a .json file; "
+        "write: a folder, made if it is not there",
     )
 
 
@@ -77,7 +103,17 @@ def run(args: argparse.Namespace) -> int:
         return _check(args, chosen.name, recipe)
     if args.action == "write":
         return _write(args, chosen.name, recipe)
-    return _preview(args, catalogue, recipe)
+    if args.action == "preview":
+        from t4spp.cli.data_preview import preview
+
+        return preview(args, catalogue, recipe)
+    if args.action == "stats":
+        from t4spp.cli.data_stats import stats
+
+        return stats(args, catalogue, recipe)
+    from t4spp.cli.data_convert import convert
+
+    return convert(args, recipe)
 
 
 def _list(args: argparse.Namespace, catalogue: Catalogue) -> int:
@@ -158,18 +194,20 @@ def _counts(samples: Sequence[Sample], split: str, quick: bool) -> dict[str, int
     if quick:
         return {"num_samples": len(samples)}
     images: set[str] = set()
-    targets = empty = ignored = 0
+    targets = empty = in_words = ignored = 0
     read = (samples[index] for index in range(len(samples)))
     for sample in with_progress(read, len(samples), split):
         images.add(sample.image_id)
         targets += len(sample.targets)
-        empty += not sample.targets
+        in_words += sample.kind == "dialogue"
+        empty += not sample.targets and sample.kind != "dialogue"
         ignored += sample.ignore is not None
     return {
         "num_samples": len(samples),
         "num_images": len(images),
         "num_targets": targets,
         "num_without_target": empty,
+        "num_in_words": in_words,
         "num_with_ignored_pixels": ignored,
     }
 
@@ -197,58 +235,4 @@ def _write(args: argparse.Namespace, name: str, recipe: Recipe) -> int:
     else:
         for path in written:
             print(path)
-    return 0
-
-
-def _preview(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> int:
-    if args.output is None or args.output.suffix.lower() not in (".html", ".png"):
-        raise ConfigError(f"data preview: -o FILE.html or -o FILE.png is needed, not {args.output}")
-    if args.num < 1:
-        raise ConfigError(f"data preview: -n must be at least 1, not {args.num}")
-    described = schemes_of(args)
-    if len(described) > 1:
-        raise ConfigError("data preview: one --scheme at most; make a preview of each")
-    scheme = (
-        catalogue.build("scheme", described[0].name, described[0].params, "--scheme")
-        if described
-        else None
-    )
-    split = args.split or recipe.splits[0]
-    samples = recipe.samples(split)
-    if not len(samples):
-        raise ConfigError(f"data preview: the split {split!r} of {args.recipe} has no samples")
-    from t4spp.report.contact_sheet import make_tile, sheet_html, sheet_png
-
-    # Spread over the split, so that neighbours which share a picture do not fill the sheet.
-    num = min(args.num, len(samples))
-    chosen = [index * len(samples) // num for index in range(num)]
-    drawn = (make_tile(samples[index], scheme, pixels=not args.no_pictures) for index in chosen)
-    tiles = list(with_progress(drawn, num, "drawing"))
-    title = f"{args.recipe}, {split}: {num} of {len(samples)} samples"
-    notes = [" ".join(args.param)] if args.param else []
-    if scheme is not None:
-        notes.append(f"scheme: {args.scheme[0]} ({scheme.fingerprint()})")
-    counters = recipe.counters()
-    if counters:
-        notes.append("counted: " + ", ".join(f"{key} {value}" for key, value in counters.items()))
-    try:
-        if args.output.suffix.lower() == ".html":
-            args.output.write_text(sheet_html(tiles, title, notes), encoding="utf-8")
-        else:
-            from PIL import Image
-
-            Image.fromarray(sheet_png(tiles, title, notes)).save(args.output)
-    except FileNotFoundError as error:
-        raise RunError(f"cannot write {args.output}: its folder does not exist; make it") from error
-    if args.json:
-        print_json(
-            {
-                "output": str(args.output),
-                "split": split,
-                "num_samples": len(samples),
-                "shown": [tile.id for tile in tiles],
-            }
-        )
-    else:
-        print(args.output)
     return 0

@@ -1,7 +1,8 @@
 """Score a run: from its predictions where they are, generating them first where they are not.
 
 Rescoring needs no model: only the truth, the predictions and the refiner. A config file instead of
-a run's folder starts a run without training, with the backbone as it is.
+a run's folder starts a run without training, with the backbone as it is. Predictions of other
+systems are scored by --predictions.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t4spp.cli.evaluate_elsewhere import add_elsewhere_arguments, is_elsewhere, run_elsewhere
 from t4spp.cli.following import (
     claim,
     follow,
@@ -29,31 +31,44 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The run or config, the split, the protocols, and what to generate."""
-    parser.add_argument("target", metavar="RUN|CONFIG", help="a run's folder, or a config file")
+    parser.add_argument(
+        "target", metavar="RUN|CONFIG", nargs="?", help="a run's folder, or a config file"
+    )
     add_set_argument(parser)
     parser.add_argument(
         "-o", "--output", metavar="DIR", help="the run's folder, for a config; default runs/NAME"
     )
     parser.add_argument("--split", help="the recipe's split; default data.eval_split")
     parser.add_argument(
-        "--protocol", action="append", metavar="NAME", help="native (default); may be repeated"
+        "--protocol",
+        action="append",
+        metavar="NAME",
+        help="native, lisa, grefcoco, rec, ...; may be repeated; default evaluation.protocols",
     )
     parser.add_argument(
         "--generate", action="store_true", help="let the model answer, even if it has before"
     )
     parser.add_argument("--resume", action="store_true", help="go on with interrupted predictions")
     parser.add_argument("--overwrite", action="store_true", help="replace predictions")
+    add_elsewhere_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Generate where needed, score, print."""
     from t4spp.evaluation.predictions import predictions_path
+    from t4spp.evaluation.protocols.catalogue import check_protocols
     from t4spp.evaluation.run import metrics_path
-    from t4spp.evaluation.scores import check_protocols
     from t4spp.training.processes import leave_processes
 
     if args.resume and args.overwrite:
         raise RunError("--resume and --overwrite contradict each other: choose one.")
+    if is_elsewhere(args):
+        return run_elsewhere(args)
+    if args.target is None:
+        raise RunError(
+            "nothing to score: name a run's folder or a config file, or another system's "
+            "predictions by --predictions PATH --format NAME."
+        )
     experiment, folder = _open(args)
     split = args.split or experiment.config.data.eval_split
     check_protocols(args.protocol or experiment.config.evaluation.protocols)
@@ -73,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if os.environ.get("RANK", "0") == "0":
         if not begins:
-            print_counters(experiment.config.data.recipe.name, experiment.recipe)
+            print_counters(experiment.config.data.title, experiment.recipe)
             tell_features()
         if args.json:
             print_json(metrics)
@@ -138,6 +153,7 @@ def print_scores(metrics: dict[str, Any]) -> None:
         for name, score in scores.items()
     ]
     print_table(["protocol", "metric", "value", "95 % interval"], rows)
+    _print_breakdowns(metrics)
     answers = metrics["answers"]
     for tag, scores in answers["tags"].items():
         shown = [
@@ -167,6 +183,33 @@ def print_scores(metrics: dict[str, Any]) -> None:
             f"{answers['engines']['generate']} answers were left to the model's own generate, a "
             "token a pass: see the log for the reason"
         )
+
+
+def _print_breakdowns(metrics: dict[str, Any]) -> None:
+    """``native`` by what the truth is like, where more than one bin has pairs."""
+    from t4spp.report.tables import METRIC_NAMES, breakdown_tables
+
+    tables = [table for table in breakdown_tables(metrics) if len(table[2]) > 1]
+    keys = list(dict.fromkeys(key for _, own, _ in tables for key in own))
+    if not tables:
+        return
+    rows = []
+    for title, _, bins in tables:
+        for index, row in enumerate(bins):
+            cells = [row.metrics.get(key) for key in keys]
+            told = [
+                "-"
+                if cell is None
+                else f"{cell.value} ({cell.interval})"
+                if cell.interval
+                else cell.value
+                for cell in cells
+            ]
+            rows.append(["" if index else title, row.name, str(row.num_pairs), *told])
+    print()
+    names = [METRIC_NAMES.get(key, key) for key in keys]
+    print_table(["native by", "", "pairs", *names], rows)
+    print()
 
 
 def _open(args: argparse.Namespace) -> tuple[Any, Path]:

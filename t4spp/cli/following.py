@@ -54,7 +54,7 @@ def follow(
 
 def tell_recipe(trackers: Trackers, experiment: Experiment) -> None:
     """Say what the recipe left out or changed while it read the dataset, if anything."""
-    print_counters(experiment.config.data.recipe.name, experiment.recipe)
+    print_counters(experiment.config.data.title, experiment.recipe)
     counters = experiment.recipe.counters()
     if counters:
         trackers.note("recipe counters", **counters)

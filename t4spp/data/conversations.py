@@ -1,4 +1,4 @@
-"""From samples to conversations: templates around the scheme's descriptor."""
+"""From samples to conversations: templates around the scheme's descriptor, or plain words."""
 
 from __future__ import annotations
 
@@ -89,14 +89,19 @@ class ConversationBuilder:
         """The conversation; its first turn explains the scheme where that is asked for."""
         asked = question(sample, self.mode, seed=self.seed, epoch=when)
         examples = self._examples(sample, when)
-        if self.explain and examples:
+        explain = self.explain and sample.kind != "dialogue"
+        if explain and examples:
             first = explained(examples[0].question, self.scheme, sample, self.native_boxes)
             examples = (replace(examples[0], question=first), *examples[1:])
-        elif self.explain:
+        elif explain:
             asked = explained(asked, self.scheme, sample, self.native_boxes)
         return _conversation(sample, asked, answer, examples)
 
     def _answer(self, sample: Sample, epoch: int) -> str:
+        if sample.kind == "dialogue":
+            if not sample.answers:
+                raise SchemeError("the question has no answer to learn")
+            return sample.answers[0]
         descriptor = self.scheme.encode(sample.targets, sample.size, sample.ignore)
         return wrap(answer_opening(sample, self.mode, seed=self.seed, epoch=epoch), descriptor)
 
@@ -143,6 +148,8 @@ class ConversationBuilder:
 def _conversation(
     sample: Sample, asked: str, answer: str | None, examples: tuple[Conversation, ...]
 ) -> Conversation:
+    in_words = sample.kind == "dialogue"
+
     def load_image() -> Image:
         return sample.image
 
@@ -159,8 +166,10 @@ def _conversation(
         size=sample.size,
         load_image=load_image,
         image_id=sample.image_id,
+        in_words=in_words,
+        turns=sample.context,
         examples=examples,
-        load_target=None if answer is None else load_target,
+        load_target=None if answer is None or in_words else load_target,
     )
 
 

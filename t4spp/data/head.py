@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
@@ -19,6 +20,14 @@ def training_samples(recipe: Recipe, data: DataConfig) -> Sequence[Sample]:
         RecipeError: unknown split, or files are missing.
     """
     return head(recipe.samples(data.train_split), data.max_train_samples)
+
+
+class Parted(Sequence[Sample]):
+    """Samples of several kinds one after the other, whose first ones would be of one kind only."""
+
+    @abstractmethod
+    def spread(self, limit: int) -> Sequence[Sample]:
+        """The first samples of every part, ``limit`` together, of each about as many."""
 
 
 class Head(Sequence[Sample]):
@@ -51,7 +60,17 @@ class Head(Sequence[Sample]):
         """Each sample in turn."""
         return (self._samples[i] for i in range(self._length))
 
+    def labels_at(self, index: int) -> tuple[str, ...] | None:
+        """A sample's labels where they are known without it; see ``t4spp.data.vocabulary``."""
+        told = getattr(self._samples, "labels_at", None)
+        return None if told is None else told(index)
+
 
 def head(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
-    """The first ``limit`` samples; all of them where there are no more, or no limit."""
-    return samples if limit is None or limit >= len(samples) else Head(samples, limit)
+    """The first ``limit`` samples; all of them where there are no more, or no limit.
+
+    Of samples in parts, the first of each part.
+    """
+    if limit is None or limit >= len(samples):
+        return samples
+    return samples.spread(limit) if isinstance(samples, Parted) else Head(samples, limit)

@@ -106,7 +106,7 @@ def phrase(sample: Sample) -> str:
 
 
 def question(sample: Sample, mode: TemplateMode, *, seed: int, epoch: int | None) -> str:
-    """The user's turn for ``sample``.
+    """The user's turn for ``sample``; of a dialogue the prompt as it is.
 
     Args:
         sample: its kind chooses the family, its prompt (or labels) fills the gap.
@@ -114,6 +114,8 @@ def question(sample: Sample, mode: TemplateMode, *, seed: int, epoch: int | None
         seed: the run's seed.
         epoch: the training epoch; None for evaluation, which always asks the same.
     """
+    if sample.kind == "dialogue":
+        return sample.prompt
     choices = TEMPLATES[sample.kind].questions
     when: object = "evaluation" if epoch is None else epoch
     chosen = choices[pick(len(choices), mode, ("question", seed, sample.id, when))]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 GRAMMAR_STUCK = "grammar-stuck"
 """``problem`` of an answer that its grammar could go on with no token."""
 BUDGET_ENDED = "budget-ended"
-"""``problem`` of an answer within a grammar that took ``max_new_tokens`` and was not complete."""
+"""``problem`` of an answer within a grammar, or in words, that took all its tokens and was not
+complete."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,7 @@ def read_answer(
     end_ids: Sequence[int],
     *,
     closing: bool = False,
+    in_words: bool = False,
 ) -> Answer:
     """The answer in new ids: cut at the first end token, special tokens kept; a pass a token.
 
@@ -93,14 +95,15 @@ def read_answer(
         tokenizer: reads them.
         end_ids: each ends an answer.
         closing: whether an answer without an end is closed, so that what it says counts.
+        in_words: whether it answers in words: without an end it is told to have none, and stays.
     """
     ends = [position for position, token in enumerate(written) if token in end_ids]
     num_tokens = ends[0] + 1 if ends else len(written)
     text = text_of(written[: ends[0]] if ends else written, tokenizer)
-    if ends or not closing:
+    if ends or not (closing or in_words):
         return Answer(text=text, num_tokens=num_tokens, num_passes=num_tokens)
     return Answer(
-        text=closed_text(text),
+        text=text if in_words else closed_text(text),
         num_tokens=num_tokens,
         num_passes=num_tokens,
         problem=BUDGET_ENDED,

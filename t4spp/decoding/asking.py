@@ -27,7 +27,8 @@ class EngineBatch:
         conversations: without answers; the picture of each is read once, however often it is asked
             for.
         labels: for each, the labels that its prompt admits; None where it leaves them open.
-        max_new_tokens: bound on every answer of the batch.
+        max_new_tokens: bound on every answer of the batch that is a mask.
+        max_dialogue_tokens: bound on every answer in words.
         seed: of the sampling, the batch's own, so that it is repeated wherever the batch runs.
         watch: told whenever answers have grown; None where nobody looks on.
     """
@@ -35,6 +36,7 @@ class EngineBatch:
     conversations: Sequence[Conversation]
     labels: Sequence[tuple[str, ...] | None]
     max_new_tokens: int
+    max_dialogue_tokens: int = 128
     seed: int = 0
     watch: Watch | None = None
 
@@ -42,6 +44,10 @@ class EngineBatch:
         """Keep pictures as long as the batch."""
         read_once = [replace(c, load_image=cache(c.load_image)) for c in self.conversations]
         object.__setattr__(self, "conversations", read_once)
+
+    def limit(self, conversation: Conversation) -> int:
+        """Bound on the answer's tokens, however long its prompt is."""
+        return self.max_dialogue_tokens if conversation.in_words else self.max_new_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +83,19 @@ class Asked:
             for conversation, labels in zip(batch.conversations, batch.labels, strict=True)
             if conversation.id not in inputs.too_long
         ]
+        wanted = max((batch.limit(c) for c, _ in kept), default=batch.max_new_tokens)
         return cls(
             batch=batch,
             inputs=inputs,
             conversations=tuple(conversation for conversation, _ in kept),
             labels=tuple(labels for _, labels in kept),
-            max_new_tokens=_room(backbone, inputs, [c for c, _ in kept], batch.max_new_tokens),
+            max_new_tokens=_room(backbone, inputs, [c for c, _ in kept], wanted),
         )
+
+    @property
+    def limits(self) -> tuple[int, ...]:
+        """Bound on each answer."""
+        return tuple(min(self.batch.limit(c), self.max_new_tokens) for c in self.conversations)
 
     def in_order(self, answers: Sequence[Answer]) -> list[Answer | None]:
         """Answers to the prompts that were asked, and None to the others."""

@@ -3,11 +3,13 @@
 The likeliest text can be a poor mask: where a model doubts each row of an object a little, the
 likeliest row is background, and so is the whole answer. Minimum Bayes risk decoding (Kumar and
 Byrne 2004, section 2) asks for the answer with the highest expected score instead: answers are
-drawn from the model, and the one with the highest mean IoU with the others is kept.
+drawn from the model, and the one with the highest mean IoU with the others is kept; of answers in
+words, the one that is given most often.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -48,7 +50,12 @@ def agreeing(engine: Engine) -> Engine:
             batch.conversations, batch.labels, *rounds, strict=True
         ):
             answers = [answer for answer in drawn if answer is not None]
-            kept.append(choose(answers, scheme, conversation.size, labels) if answers else None)
+            if not answers:
+                kept.append(None)
+            elif conversation.in_words:
+                kept.append(choose_words(answers))
+            else:
+                kept.append(choose(answers, scheme, conversation.size, labels))
         return kept
 
     return answer
@@ -75,7 +82,21 @@ def choose(
     decoded = [scheme.decode(answer.text, (height, width), labels) for answer in answers]
     valid = [i for i, found in enumerate(decoded) if found.status != "invalid"] or [0]
     score = agreement([decoded[i] for i in valid], (height, width), labels)
-    best = valid[int(np.argmax(score))]
+    return _kept(answers, valid[int(np.argmax(score))])
+
+
+def choose_words(answers: Sequence[Answer]) -> Answer:
+    """The answer that is given most often but for case, blanks and a full stop; first of equals.
+
+    Args:
+        answers: in words, to one question, at least one.
+    """
+    texts = [" ".join(answer.text.casefold().split()).rstrip(".") for answer in answers]
+    return _kept(answers, texts.index(Counter(texts).most_common(1)[0][0]))
+
+
+def _kept(answers: Sequence[Answer], best: int) -> Answer:
+    """One of several answers, with what all of them cost and the others' texts."""
     return replace(
         answers[best],
         num_passes=sum(answer.num_passes for answer in answers),

@@ -258,15 +258,16 @@ _CONSTRAINTS: WeakKeyDictionary[Any, tuple[Any, Constraint]] = WeakKeyDictionary
 
 
 class GrammarMask:
-    """A logits processor that admits only what each row's grammar does.
+    """A logits processor that admits only what each row's grammar does, and all in rows without.
 
     A row whose grammar can go on with no token, or whose matcher fails, ends: its end tokens are
     admitted, and its place is in ``stuck``.
     """
 
     def __init__(self, matchers: Sequence[Any], constraint: Constraint) -> None:
-        """Keep a fresh matcher of ``constraint`` for each of B rows."""
+        """Keep a fresh matcher of ``constraint`` for each of B rows; None: the row is free."""
         self._matchers = list(matchers)
+        self._free = [place for place, matcher in enumerate(matchers) if matcher is None]
         self._end_ids = list(constraint.end_ids)
         self._vocabulary = constraint.vocabulary
         self._ended = [False] * len(self._matchers)
@@ -293,7 +294,7 @@ class GrammarMask:
 
     def _consume(self, written: Sequence[Sequence[int]]) -> None:
         for place, (matcher, tokens) in enumerate(zip(self._matchers, written, strict=True)):
-            if self._ended[place]:
+            if self._ended[place] or matcher is None:
                 continue
             if any(token in self._end_ids for token in tokens):
                 self._ended[place] = True
@@ -304,7 +305,7 @@ class GrammarMask:
         """bool[B, V], what is not admitted; rows that have ended admit end tokens only."""
         # One row after the other: llguidance's own threads would take the cores from torch's.
         for place, matcher in enumerate(self._matchers):
-            if self._ended[place]:
+            if self._ended[place] or matcher is None:
                 continue
             row = self._words[place]
             matcher.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
@@ -321,6 +322,7 @@ class GrammarMask:
             if ended:
                 refused[place] = True
                 refused[place, self._end_ids] = False
+        refused[self._free] = False
         return refused
 
     def _end(self, place: int, reason: str) -> None:

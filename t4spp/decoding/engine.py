@@ -75,6 +75,8 @@ def generated(
 ) -> list[Answer]:
     """Answers by the model's own ``generate``; within the grammar of ``scheme``, if there is one.
 
+    Answers in words are free of it.
+
     Args:
         backbone: loaded.
         asked: the prompts.
@@ -90,12 +92,15 @@ def generated(
 
     if not asked.inputs.tensors:
         return []
-    if scheme is None:
+    if scheme is None or all(conversation.in_words for conversation in asked.conversations):
         return _written(backbone, asked, settings, None)
     constraint = Constraint.of(loaded(backbone)[1], end_ids(backbone))
     joint = backbone.answer_joint
     matchers = [
-        constraint.matcher(scheme, labels, joint, talks=settings.talks) for labels in asked.labels
+        None
+        if conversation.in_words
+        else constraint.matcher(scheme, labels, joint, talks=settings.talks)
+        for conversation, labels in zip(asked.conversations, asked.labels, strict=True)
     ]
     mask = GrammarMask(matchers, constraint)
     written = _written(backbone, asked, settings, mask if around is None else around(mask))
@@ -113,14 +118,26 @@ def _written(
     tokenizer, ends = loaded(backbone)[1], end_ids(backbone)
     prompt_length = asked.inputs.tensors["input_ids"].shape[1]
     processors: list[Any] = [] if mask is None else [mask]
+    if len(set(asked.limits)) > 1:
+        processors.append(_Ending(asked.limits, prompt_length, ends))
     if asked.batch.watch is not None:
         watch, names = asked.batch.watch, [c.id for c in asked.conversations]
         processors.append(_Looking(watch, names, prompt_length, tokenizer, ends))
     sequences = run_generate(
         backbone, asked, settings, logits_processor=LogitsProcessorList(processors)
     )
-    written = [row[prompt_length:].tolist() for row in sequences]
-    answers = [read_answer(ids, tokenizer, ends, closing=mask is not None) for ids in written]
+    answers = [
+        read_answer(
+            row[prompt_length : prompt_length + limit].tolist(),
+            tokenizer,
+            ends,
+            closing=mask is not None,
+            in_words=conversation.in_words,
+        )
+        for row, limit, conversation in zip(
+            sequences, asked.limits, asked.conversations, strict=True
+        )
+    ]
     for conversation, answer in zip(asked.conversations, answers, strict=True):
         if asked.batch.watch is not None:
             asked.batch.watch(
@@ -133,6 +150,25 @@ def _written(
                 )
             )
     return answers
+
+
+class _Ending:
+    """A logits processor that ends rows which have written as many tokens as they may."""
+
+    def __init__(self, limits: Sequence[int], prompt_length: int, ends: Sequence[int]) -> None:
+        self._limits = limits
+        self._prompt_length = prompt_length
+        self._ends = list(ends)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        num_written = input_ids.shape[1] - self._prompt_length
+        over = [place for place, limit in enumerate(self._limits) if num_written >= limit]
+        if over:
+            scores = scores.clone()
+            scores[over] = float("-inf")
+            for end in self._ends:
+                scores[over, end] = 0.0
+        return scores
 
 
 class _Looking:

@@ -50,6 +50,7 @@ def generate(
     depend on the number of processes. Predictions come out on the main process only; the others
     must exhaust the iterator too. A prompt longer than ``settings.max_length``, or for a label that
     the scheme cannot write, is not asked; its prediction is empty and says so in ``refused``.
+    Questions of a dialogue stand in the same batches, free of the grammar.
 
     Args:
         backbone: loaded, or one that answers by itself (``model is None``).
@@ -127,9 +128,11 @@ def _answer_chunk(
     else:
         admitted = {s.id: admitted_labels(s, scheme, settings) for s in chunk}
         longest = {
-            s.id: bound for s in chunk if (bound := _bound(s, bounds, admitted[s.id])) is not None
+            s.id: bound
+            for s in chunk
+            if s.kind != "dialogue" and (bound := _bound(s, bounds, admitted[s.id])) is not None
         }
-        asked = [sample for sample in chunk if sample.id in longest]
+        asked = [s for s in chunk if s.kind == "dialogue" or s.id in longest]
         if settings.candidates > 1:
             engine = agreeing(engine)
         answers = []
@@ -138,7 +141,8 @@ def _answer_chunk(
                 conversations=[_ask(builder, sample) for sample in asked],
                 labels=[admitted[sample.id] for sample in asked],
                 max_new_tokens=settings.max_new_tokens
-                or max(longest.values()) + said_tokens(settings),
+                or max(longest.values(), default=0) + said_tokens(settings),
+                max_dialogue_tokens=settings.max_dialogue_tokens,
                 seed=_batch_seed(settings.seed, position),
                 watch=watch,
             )

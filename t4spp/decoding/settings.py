@@ -14,6 +14,7 @@ class GenerationSettings:
         batch_size: prompts a forward pass, in each process.
         max_new_tokens: bound on an answer's tokens; None takes what the scheme says for the
             prompt's labels, and the wrapper.
+        max_dialogue_tokens: bound on the tokens of an answer in words.
         temperature: 0 is greedy; above, tokens are sampled.
         max_length: longest prompt in tokens, image tokens counted; None for no bound.
         seed: of the sampling.
@@ -35,6 +36,7 @@ class GenerationSettings:
 
     batch_size: int = 8
     max_new_tokens: int | None = None
+    max_dialogue_tokens: int = 128
     temperature: float = 0.0
     max_length: int | None = None
     seed: int = 0

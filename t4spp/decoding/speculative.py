@@ -76,10 +76,11 @@ def fast_engine(
 
 @dataclass(kw_only=True)
 class _Written:
-    """A row of the batch: its answer so far and what it has cost."""
+    """A row of the batch: its answer so far, the most tokens it may have, what it has cost."""
 
     row: Row
     place: int
+    limit: int
     plan: Plan = field(default_factory=Plan)
     num_passes: int = 0
     num_drafted: int = 0
@@ -108,12 +109,12 @@ class Writing:
         self._model, self._tokenizer = loaded(backbone)
         self._ends = end_ids(backbone)
         self._constraint: Constraint | None = None
-        if settings.constrained:
+        if settings.constrained and not all(c.in_words for c in asked.conversations):
             self._constraint = Constraint.of(self._tokenizer, self._ends)
         prompts = asked.inputs.tensors["input_ids"].tolist()
         self._rows = [
-            _Written(row=self._row(scheme, labels, prompt), place=place)
-            for place, (labels, prompt) in enumerate(zip(asked.labels, prompts, strict=True))
+            _Written(row=self._row(scheme, place, prompt), place=place, limit=limit)
+            for place, (prompt, limit) in enumerate(zip(prompts, asked.limits, strict=True))
         ]
         self._shared: Shared | None = None
         self._chooser: Chooser = Chooser(
@@ -123,9 +124,10 @@ class Writing:
             max_new_tokens=asked.max_new_tokens,
         )
 
-    def _row(self, scheme: Scheme, labels: tuple[str, ...] | None, prompt: Sequence[int]) -> Row:
-        drafter = self._drafter(scheme, labels, prompt)
-        if self._constraint is None:
+    def _row(self, scheme: Scheme, place: int, prompt: Sequence[int]) -> Row:
+        labels, in_words = self._asked.labels[place], self._asked.conversations[place].in_words
+        drafter = self._drafter(None if in_words else scheme, labels, prompt)
+        if self._constraint is None or in_words:
             return Row(None, drafter, self._ends)
         matcher = self._constraint.matcher(
             scheme, labels, self._backbone.answer_joint, talks=self._settings.talks
@@ -133,12 +135,16 @@ class Writing:
         return Row(matcher, drafter, self._ends, vocabulary=self._constraint.vocabulary)
 
     def _drafter(
-        self, scheme: Scheme, labels: tuple[str, ...] | None, prompt: Sequence[int]
+        self, scheme: Scheme | None, labels: tuple[str, ...] | None, prompt: Sequence[int]
     ) -> Drafter | None:
+        """Guesses what the scheme expects; without one, what the prompt and the past say."""
         from t4spp.decoding.drafting import LookupDrafter, PieceTokenizer, SchemeDrafter
 
         if self._settings.drafts == 0:
             return None
+        lookup = LookupDrafter(prompt, never=picture_tokens(self._backbone))
+        if scheme is None:
+            return lookup
         pieces = _PIECES.get(self._tokenizer)
         if pieces is None:
             pieces = _PIECES[self._tokenizer] = PieceTokenizer(self._tokenizer)
@@ -148,7 +154,7 @@ class Writing:
             labels,
             end_id=self._ends[0],
             joint=self._backbone.answer_joint,
-            otherwise=LookupDrafter(prompt, never=picture_tokens(self._backbone)),
+            otherwise=lookup,
         )
 
     def answers(self) -> list[Answer]:
@@ -219,11 +225,16 @@ class Writing:
 
     def _answer(self, written: _Written) -> Answer:
         row = written.row
+        conversation = self._asked.conversations[written.place]
         answer = read_answer(
-            row.written, self._tokenizer, self._ends, closing=self._constraint is not None
+            row.written,
+            self._tokenizer,
+            self._ends,
+            closing=row.constrained,
+            in_words=conversation.in_words,
         )
         if row.stuck:
-            name = self._asked.conversations[written.place].id
+            name = conversation.id
             logger.warning("the answer to %r is cut: %s", name, row.stuck)
             answer = replace(answer, problem=GRAMMAR_STUCK)
         return replace(
@@ -290,7 +301,7 @@ class Writing:
                 tokens.append([self._ends[0]])
                 starts.append(0)
                 continue
-            left = min(self._asked.max_new_tokens - len(row.written), driver.most)
+            left = min(written.limit - len(row.written), driver.most)
             alone = not self._settings.forced and limit == 0
             written.plan = row.plan(limit, longest=0 if alone else left - 1)
             tokens.append([row.written[-1], *written.plan.tokens])
@@ -302,6 +313,7 @@ class Writing:
 
     def _accept(self, rows: Sequence[_Written], logits: Tensor, pace: Pace | None = None) -> None:
         """Take what agrees from float[B, Q, V], and each row's own next token."""
+        whole = logits
         if self._constraint is not None:
             logits = logits[..., : self._constraint.vocabulary]
         likeliest = None if self._chooser.draws else logits.float().argmax(dim=-1).tolist()
@@ -309,6 +321,8 @@ class Writing:
             if written.stopped:
                 continue
             row, own = written.row, logits[number]
+            if not row.constrained:
+                own = whole[number]
             before = len(row.written)
 
             def choose(
@@ -323,8 +337,10 @@ class Writing:
             width = len(written.plan.tokens) + 1
             if likeliest is None:
                 choices: Sequence[int] = _Drawn(choose, width)
-            else:
+            elif row.constrained:
                 choices = likeliest[number][:width]
+            else:
+                choices = own[:width].float().argmax(dim=-1).tolist()
             row.accept(choices, choose)
             written.num_passes += 1
             self._count(written, before, pace)
@@ -350,10 +366,9 @@ class Writing:
         written.num_accepted += kept
         if pace is not None and plan.num_drafted:
             pace.drafted(plan.num_drafted, kept)
-        bound = self._asked.max_new_tokens
-        if len(row.written) >= bound:
-            del row.written[bound:]
-        written.stopped = row.ended or len(row.written) >= bound
+        if len(row.written) >= written.limit:
+            del row.written[written.limit :]
+        written.stopped = row.ended or len(row.written) >= written.limit
 
     def _look(self, written: _Written) -> None:
         watch = self._asked.batch.watch

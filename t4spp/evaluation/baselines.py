@@ -19,8 +19,11 @@ from t4spp.decoding.processes import Crew
 from t4spp.errors import RunError
 from t4spp.evaluation.baseline_files import SCHEMA
 from t4spp.evaluation.experiment import Experiment
-from t4spp.evaluation.pairs import PairScore, score_pairs, scored_labels, truth_of
-from t4spp.evaluation.scores import score_protocols
+from t4spp.evaluation.pairs import score_pairs, scored_labels, truth_of
+from t4spp.evaluation.protocols.base import Answered
+from t4spp.evaluation.protocols.catalogue import PROTOCOLS
+from t4spp.evaluation.protocols.native import NativeProtocol
+from t4spp.evaluation.protocols.panel import Panel
 from t4spp.evaluation.spatial_scores import score_space
 from t4spp.evaluation.spatial_windows import WindowCollector
 from t4spp.geo.blending import resized_levels
@@ -145,7 +148,8 @@ def score_baselines(
         scoring: told after each scored sample.
 
     Returns:
-        ``{"schema", "split", "train_split", "baselines": {name: {"protocols": ...}}}``.
+        ``{"schema", "split", "train_split", "num_in_words_left_out", "baselines": {name:
+        {"protocols": ...}}}``; questions in words are left out.
 
     Raises:
         RunError: a split is empty, or no training sample has a target.
@@ -159,26 +163,35 @@ def score_baselines(
         "mean mask, best threshold": mean.answer,
         "nothing": nothing,
     }
-    pairs: dict[str, list[PairScore]] = {name: [] for name in answers}
+    protocol_names = [n for n in config.evaluation.protocols if not PROTOCOLS[n].dialogue]
+    panels = {name: Panel(protocol_names or (NativeProtocol.name,)) for name in answers}
     collectors = {name: WindowCollector() for name in answers}
+    num_in_words = 0
     for position in range(len(samples)):
         sample = samples[position]
+        if sample.kind == "dialogue":  # a mask is no answer to it
+            num_in_words += 1
+            if scoring is not None:
+                scoring(1)
+            continue
         for name, answer in answers.items():
             decoded = _decoded(sample, answer)
             own = score_pairs(position, sample, decoded)
-            pairs[name].extend(own)
-            collectors[name](position, sample, _prediction(sample), decoded, own)
+            answered = Answered(
+                position=position,
+                sample=sample,
+                prediction=_prediction(sample),
+                decoded=decoded,
+                pairs=own,
+            )
+            panels[name].add(panels[name].measure(answered))
+            collectors[name](position, sample, answered.prediction, decoded, own)
         if scoring is not None:
             scoring(1)
     scored: dict[str, dict[str, Any]] = {}
     for name in answers:
-        protocols = score_protocols(
-            config.evaluation.protocols,
-            pairs[name],
-            pairs[name],
-            Crew(),
-            resamples=config.evaluation.bootstrap,
-            seed=config.seed,
+        protocols, _ = panels[name].scores(
+            Crew(), resamples=config.evaluation.bootstrap, seed=config.seed
         )
         if config.evaluation.space and collectors[name].windows:
             space = score_space(
@@ -198,6 +211,7 @@ def score_baselines(
         "schema": SCHEMA,
         "split": split,
         "train_split": config.data.train_split,
+        "num_in_words_left_out": num_in_words,
         "baselines": scored,
     }
 

@@ -74,11 +74,13 @@ class Ceiling:
     Attributes:
         num_targets: targets measured, each alone.
         num_empty: targets without a pixel, which are left out.
+        num_in_words: samples that ask for words, which are left out.
         schemes: one entry a scheme, in the order asked for.
     """
 
     num_targets: int
     num_empty: int
+    num_in_words: int
     schemes: tuple[SchemeCeiling, ...]
 
 
@@ -90,8 +92,9 @@ def measure_ceiling(samples: Iterable[Sample], candidates: Sequence[Candidate]) 
         candidates: the schemes.
     """
     tallies = [_Tally() for _ in candidates]
-    num_targets = num_empty = 0
+    num_targets = num_empty = num_in_words = 0
     for sample in samples:
+        num_in_words += sample.kind == "dialogue"
         for target in sample.targets:
             if not target.mask.any():
                 num_empty += 1
@@ -102,6 +105,7 @@ def measure_ceiling(samples: Iterable[Sample], candidates: Sequence[Candidate]) 
     return Ceiling(
         num_targets=num_targets,
         num_empty=num_empty,
+        num_in_words=num_in_words,
         schemes=tuple(
             _summary(candidate, tally) for candidate, tally in zip(candidates, tallies, strict=True)
         ),

@@ -10,7 +10,7 @@ from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate
 from t4spp.decoding.processes import Crew
 from t4spp.evaluation.experiment import Experiment
-from t4spp.evaluation.run import score_answers, summarise
+from t4spp.evaluation.scoring import score_answers, summarise
 
 
 class TrainingEvaluator:
@@ -42,10 +42,14 @@ class TrainingEvaluator:
         )
         predictions = crew.share(list(answers))
         scored = score_answers(
-            samples, predictions, self.experiment.scheme, self.experiment.refiner, crew=crew
+            samples,
+            predictions,
+            self.experiment.scheme,
+            self.experiment.refiner,
+            protocols=config.evaluation.protocols,
+            crew=crew,
         )
-        protocols = config.evaluation.protocols
         return {
             "step": step,
-            **summarise(scored, protocols, crew=crew, resamples=0, seed=config.seed),
+            **summarise(scored, crew=crew, resamples=0, seed=config.seed),
         }

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from t4spp.components import Backbone, Recipe, Refiner
-from t4spp.config import RunConfig, load_config
+from t4spp.config import GenerationConfig, RunConfig, load_config
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.head import head, training_samples
+from t4spp.data.mixture import build_recipe
 from t4spp.data.prompting import pool_of
 from t4spp.decoding.settings import GenerationSettings
 from t4spp.errors import RunError
-from t4spp.evaluation.scores import check_protocols
+from t4spp.evaluation.protocols.catalogue import check_protocols
 from t4spp.plugins import Catalogue
 from t4spp.schemes.base import Scheme
 from t4spp.training.binding import binding_config, binding_hash
@@ -53,11 +54,8 @@ class Experiment:
 
     @cached_property
     def recipe(self) -> Recipe:
-        """The dataset."""
-        part = self.config.data.recipe
-        where = "data.recipe.params"
-        recipe: Recipe = self.catalogue.build("recipe", part.name, part.params, where)
-        return recipe
+        """The dataset, or the mixture of several."""
+        return build_recipe(self.config.data, self.catalogue)
 
     @cached_property
     def refiner(self) -> Refiner:
@@ -172,6 +170,7 @@ class Experiment:
         return GenerationSettings(
             batch_size=generation.batch_size,
             max_new_tokens=generation.max_new_tokens,
+            max_dialogue_tokens=generation.max_dialogue_tokens,
             temperature=generation.temperature,
             candidates=generation.candidates,
             constrained=generation.constrained,
@@ -195,7 +194,7 @@ class Experiment:
         samples = self.recipe.samples(split)
         if not len(samples):
             raise RunError(
-                f"the split {split!r} of the recipe {self.config.data.recipe.name!r} is empty, so "
+                f"the split {split!r} of the recipe {self.config.data.title!r} is empty, so "
                 "there is nothing to score. Choose another by data.eval_split or --split."
             )
         return head(samples, self.config.data.max_eval_samples)
@@ -210,6 +209,8 @@ class Experiment:
         engine = generation.pop("engine")
         for speed in ("drafts", "cache", "compile"):
             del generation[speed]
+        if generation["max_dialogue_tokens"] == GenerationConfig().max_dialogue_tokens:
+            del generation["max_dialogue_tokens"]  # so that answers from before it stay valid
         for name in ("talks", "copies"):  # so that answers from before they existed stay valid
             if not generation[name]:
                 del generation[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +11,19 @@ import numpy as np
 
 from t4spp.components import Refiner
 from t4spp.decoding.prediction import Prediction
-from t4spp.schemes.base import Scheme
+from t4spp.evaluation.shapes import Shape, shape_of
+from t4spp.schemes.base import SEG_CLOSE, SEG_OPEN, Scheme
 from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Problem, Sample, Status
 
+MASK_IN_WORDS = "mask-in-words"
+"""Problem of an answer that holds a ``<seg>`` block although words were asked for."""
+NO_WORDS = "no-words"
+"""Problem of an answer that holds no word although words were asked for."""
+_BLOCK = re.compile(f"{re.escape(SEG_OPEN)}.*?(?:{re.escape(SEG_CLOSE)}|\\Z)", re.DOTALL)
 _NO_BOX = Box(y0=0, x0=0, y1=0, x1=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PairScore:
     """One (sample, label): the union of its targets against the union of the regions bearing it.
 
@@ -33,6 +40,7 @@ class PairScore:
         true_box: box of the true mask, likewise.
         status: of the answer.
         tags: of the sample.
+        shape: of the true mask, ``ignore`` left out; None where it is empty.
     """
 
     position: int
@@ -47,6 +55,7 @@ class PairScore:
     true_box: Box
     status: Status
     tags: tuple[str, ...]
+    shape: Shape | None = None
 
     @property
     def iou(self) -> float:
@@ -59,7 +68,7 @@ class PairScore:
         return self.predicted_area == 0 and self.status != "invalid"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerRow:
     """One answer: how it was read and what it cost.
 
@@ -76,6 +85,7 @@ class AnswerRow:
         num_drafted: tokens that passes were given as guesses.
         num_accepted: those of them that were written.
         engine: see :class:`t4spp.decoding.prediction.Prediction`.
+        in_words: whether words were asked for.
     """
 
     position: int
@@ -89,6 +99,7 @@ class AnswerRow:
     num_drafted: int = 0
     num_accepted: int = 0
     engine: str = ""
+    in_words: bool = False
 
 
 def scored_labels(sample: Sample) -> tuple[str, ...]:
@@ -111,8 +122,10 @@ def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairSco
     """Compare one decoded answer with the truth, at the picture's resolution.
 
     A prompt that names no label and has no target is one pair with the label ``""``: every
-    region that it was answered with counts.
+    region that it was answered with counts. A question in words has no pairs.
     """
+    if sample.kind == "dialogue":
+        return []
     counted = None if sample.ignore is None else ~sample.ignore
     pairs: list[PairScore] = []
     for label in scored_labels(sample) or ("",):
@@ -126,6 +139,7 @@ def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairSco
                 continue  # every true pixel is ignored: neither a target nor its absence
         intersection = int(np.count_nonzero(truth & predicted))
         area, true_area = int(np.count_nonzero(predicted)), int(np.count_nonzero(truth))
+        true_box = Box.of_mask(truth)
         pairs.append(
             PairScore(
                 position=position,
@@ -137,12 +151,23 @@ def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairSco
                 union=area + true_area - intersection,
                 predicted_area=area,
                 predicted_box=Box.of_mask(predicted) or _NO_BOX,
-                true_box=Box.of_mask(truth) or _NO_BOX,
+                true_box=true_box or _NO_BOX,
                 status=decoded.status,
                 tags=sample.tags,
+                shape=None
+                if true_box is None
+                else shape_of(truth, true_box, _num_instances(sample, label)),
             )
         )
     return pairs
+
+
+def _num_instances(sample: Sample, label: str) -> int:
+    """Targets of a label with a pixel that is scored."""
+    masks = (target.mask for target in sample.targets if target.label == label)
+    if sample.ignore is None:
+        return sum(bool(mask.any()) for mask in masks)
+    return sum(bool((mask & ~sample.ignore).any()) for mask in masks)
 
 
 def answer_row(
@@ -163,6 +188,7 @@ def answer_row(
         num_drafted=prediction.num_drafted,
         num_accepted=prediction.num_accepted,
         engine=prediction.engine,
+        in_words=sample.kind == "dialogue",
     )
 
 
@@ -176,7 +202,7 @@ def read_answer(
 ) -> tuple[Decoded, Decoded]:
     """An answer's coarse and final reading; the same object where nothing refines.
 
-    The picture is read only where the refiner looks at it.
+    The picture is read only where the refiner looks at it. An answer in words has no regions.
 
     Raises:
         RecipeError: the refiner needs the sample's picture, which is missing or damaged.
@@ -184,6 +210,8 @@ def read_answer(
     if prediction.refused:
         problem = Problem(code=prediction.refused, message="the model was not asked")
         coarse = Decoded(regions=(), status="invalid", problems=(problem,))
+    elif sample.kind == "dialogue":
+        coarse = read_words(prediction.text)
     else:
         coarse = scheme.decode(prediction.text, sample.size, asked_labels(prediction.labels))
     if prediction.problem:
@@ -194,10 +222,31 @@ def read_answer(
             status="repaired" if coarse.status == "ok" else coarse.status,
             problems=(*coarse.problems, problem),
         )
-    if refiner is None:
+    if refiner is None or sample.kind == "dialogue":
         return coarse, coarse
     image = sample.image if refiner.reads_pixels else np.zeros((*sample.size, 3), dtype=np.uint8)
     return coarse, refiner.refine(image, coarse)
+
+
+def read_words(text: str) -> Decoded:
+    """How an answer in words is read: ``invalid`` where it says nothing, no regions in any case.
+
+    ``repaired`` where it holds a mask, which nobody asked for and which :func:`words_of` leaves
+    out.
+    """
+    problems = []
+    if SEG_OPEN in text:
+        problems.append(Problem(code=MASK_IN_WORDS, message="a mask where words were asked for"))
+    if not words_of(text):
+        problems.append(Problem(code=NO_WORDS, message="the answer has no words"))
+        return Decoded(regions=(), status="invalid", problems=tuple(problems))
+    status: Status = "repaired" if problems else "ok"
+    return Decoded(regions=(), status=status, problems=tuple(problems))
+
+
+def words_of(text: str) -> str:
+    """An answer without its ``<seg>`` blocks and outer blanks; an open block reaches the end."""
+    return _BLOCK.sub(" ", text).strip()
 
 
 def _everything(decoded: Decoded, sample: Sample) -> BoolMask:

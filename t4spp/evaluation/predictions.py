@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -148,19 +149,118 @@ def match_samples(
         sample = samples[position]
         prediction = by_id.get(sample.id)
         if prediction is None:
-            raise RunError(
-                f"{path} has no answer for the sample {sample.id!r} (number {position + 1} of "
-                f"{len(samples)}; the file has {len(predictions)} answers). Finish it with "
-                "--generate --resume, or check that data.recipe is the one that was answered."
-            )
+            number = f"{position + 1} of {len(samples)}"
+            raise RunError(_no_answer(path, sample, number, len(predictions)))
         if prediction.prompt != sample.prompt:
-            raise RunError(
-                f"{path}: the answer {sample.id!r} is to the prompt {prediction.prompt!r}, the "
-                f"recipe now asks {sample.prompt!r}. The recipe has changed since: restore it, or "
-                "generate again with --generate --overwrite."
-            )
+            raise RunError(_other_prompt(path, prediction, sample))
         matched.append(prediction)
     return matched
+
+
+def _no_answer(path: Path, sample: Sample, number: str, num_answers: int) -> str:
+    return (
+        f"{path} has no answer for the sample {sample.id!r} (number {number}; the file has "
+        f"{num_answers} answers). Finish it with --generate --resume, check that data.recipe is "
+        "the one that was answered, or, where other samples are asked for since, answer anew with "
+        "--generate --overwrite."
+    )
+
+
+def _other_prompt(path: Path, prediction: Prediction, sample: Sample) -> str:
+    return (
+        f"{path}: the answer {sample.id!r} is to the prompt {prediction.prompt!r}, the recipe now "
+        f"asks {sample.prompt!r}. The recipe has changed since: restore it, or generate again with "
+        "--generate --overwrite."
+    )
+
+
+class PredictionFile:
+    """The predictions of a file, read one by one, so that a long file takes little memory.
+
+    Attributes:
+        path: the JSON Lines file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Find every line; a last one without its newline was cut and is left out.
+
+        Raises:
+            RunError: the file is missing, a line is not a prediction, or two have one id.
+        """
+        if not path.is_file():
+            raise RunError(f"{path} does not exist. Run t4spp evaluate with --generate first.")
+        self.path = path
+        self._places: dict[str, tuple[int, int]] = {}
+        self._stream: tuple[int, IO[bytes]] | None = None
+        offset = number = 0
+        with path.open("rb") as stream:
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    break
+                number += 1
+                prediction = parse_prediction(self._text(line, number), path, number)
+                self._places[prediction.id] = (offset, number)
+                offset += len(line)
+        if len(self._places) != number:
+            raise RunError(
+                f"{path} answers some prompt twice ({number} lines, {len(self._places)} ids). "
+                "Generate the predictions again with --overwrite."
+            )
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._places)
+
+    def check(self, samples: Sequence[Sample]) -> None:
+        """Refuse a file with fewer answers than samples, before any is scored.
+
+        Raises:
+            RunError: names the first sample without an answer.
+        """
+        if len(self) < len(samples):
+            for position in range(len(samples)):
+                self._place(position, samples[position], len(samples))
+
+    def find(self, position: int, sample: Sample) -> Prediction:
+        """The prediction of the sample at a position of the split.
+
+        Raises:
+            RunError: there is none, or it answers another prompt.
+        """
+        offset, number = self._place(position, sample)
+        stream = self._opened()
+        stream.seek(offset)
+        line = self._text(stream.readline(), number)
+        prediction = parse_prediction(line, self.path, number)
+        if prediction.id != sample.id:
+            raise RunError(f"{self.path} has changed since it was opened. Evaluate it again.")
+        if prediction.prompt != sample.prompt:
+            raise RunError(_other_prompt(self.path, prediction, sample))
+        return prediction
+
+    def _place(
+        self, position: int, sample: Sample, num_samples: int | None = None
+    ) -> tuple[int, int]:
+        place = self._places.get(sample.id)
+        if place is None:
+            of = "" if num_samples is None else f" of {num_samples}"
+            raise RunError(_no_answer(self.path, sample, f"{position + 1}{of}", len(self)))
+        return place
+
+    def _opened(self) -> IO[bytes]:
+        """The file, opened by this very process: one that was forked has a place of its own."""
+        if self._stream is None or self._stream[0] != os.getpid():
+            self._stream = (os.getpid(), self.path.open("rb"))
+        return self._stream[1]
+
+    def _text(self, line: bytes, number: int) -> str:
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RunError(
+                f"{self.path}, line {number}: not UTF-8 text ({error}). Generate the predictions "
+                "again with --overwrite."
+            ) from error
 
 
 class PredictionWriter:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from t4spp.components import Backbone, Refiner
+from t4spp.components import Backbone
+from t4spp.data.vocabulary import trained_labels
 from t4spp.decoding.engine import Engine
 from t4spp.decoding.generate import generate, resume_point
-from t4spp.decoding.prediction import Prediction
 from t4spp.decoding.processes import Crew
 from t4spp.errors import RunError
 from t4spp.evaluation.experiment import METRICS_NAME, Experiment
-from t4spp.evaluation.pairs import (
-    AnswerRow,
-    PairScore,
-    answer_row,
-    read_answer,
-    score_pairs,
-)
 from t4spp.evaluation.predictions import (
+    PredictionFile,
     PredictionMeta,
     PredictionWriter,
     check_scheme,
@@ -35,26 +26,15 @@ from t4spp.evaluation.predictions import (
     read_predictions,
     scores_path,
 )
-from t4spp.evaluation.scores import (
-    NO_TARGET_TAG,
-    SCHEMA,
-    check_protocols,
-    describe_answers,
-    score_lines,
-    score_protocols,
-)
+from t4spp.evaluation.protocols.catalogue import check_protocols
+from t4spp.evaluation.scores import score_lines
+from t4spp.evaluation.scoring import Progress, num_workers, score_answers, summarise
 from t4spp.evaluation.spatial_run import with_space
 from t4spp.evaluation.spatial_windows import WindowCollector
-from t4spp.schemes.base import Scheme
+from t4spp.evaluation.sums import sums_lines, sums_path
 from t4spp.training.atomic import write_text
-from t4spp.types import Decoded, Sample
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int], object]
-"""Told how many samples have just been done, by all processes together."""
-Watch = Callable[[int, Sample, Prediction, Decoded, Sequence[PairScore]], object]
-"""Told of each answer that this process has scored."""
 
 
 def generate_split(
@@ -150,9 +130,9 @@ def evaluate_split(
 ) -> dict[str, Any]:
     """Score a split's predictions again, without any model, and write what comes out.
 
-    Writes ``predictions/<split>.scores.jsonl`` and ``metrics.json``, or, for another split than
-    the config's, ``predictions/<split>.metrics.json``. Every process must call this; the main one
-    writes.
+    Writes ``predictions/<split>.scores.jsonl``, ``<split>.sums.jsonl`` and ``metrics.json``, or,
+    for another split than the config's, ``predictions/<split>.metrics.json``. Every process must
+    call this; the main one writes.
 
     Args:
         experiment: the run's; its scheme must be the one that wrote the predictions.
@@ -170,7 +150,7 @@ def evaluate_split(
     """
     names = check_protocols(protocols or experiment.config.evaluation.protocols)
     path = predictions_path(run, split)
-    predictions = read_predictions(path)
+    answers = PredictionFile(path)
     meta = read_meta(path)
     check_scheme(meta, experiment.scheme.fingerprint(), path)
     if meta.config_hash != experiment.answers_hash():
@@ -182,18 +162,21 @@ def evaluate_split(
             experiment.answers_hash(),
         )
     samples = experiment.samples(split)
+    answers.check(samples)
     crew = Crew.current()
-    matched = match_samples(predictions, samples, path)
     config = experiment.config
     collector = WindowCollector() if config.evaluation.space else None
     scored = score_answers(
         samples,
-        matched,
+        answers.find,
         experiment.scheme,
         experiment.refiner,
+        protocols=names,
         progress=progress,
         crew=crew,
-        watch=collector,
+        collector=collector,
+        workers=num_workers(config.evaluation.workers, len(samples), experiment.refiner, crew),
+        counters=experiment.recipe.counters,
     )
     metrics = {
         "split": split,
@@ -202,19 +185,22 @@ def evaluate_split(
         "checkpoint": meta.checkpoint,
         "refiner": config.refiner.model_dump(mode="json"),
         "refiner_counters": dict(scored.refined),
-        "recipe_counters": dict(experiment.recipe.counters()),
+        "recipe_counters": _joined(experiment.recipe.counters(), scored.counted),
         **summarise(
             scored,
-            names,
             crew=crew,
             resamples=config.evaluation.bootstrap,
             seed=config.seed,
+            seen=_seen(experiment) if crew.is_main else None,
         ),
     }
     if collector is not None:
         metrics = with_space(metrics, experiment, path, collector, crew)
     if crew.is_main:
         write_text(scores_path(path), score_lines(scored.pairs))
+        ids = {row.position: row.id for row in scored.rows}
+        lines = sums_lines(ids, scored.panel.protocols, scored.panel.everyone)
+        write_text(sums_path(path), "".join(lines))
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_text(metrics_path(experiment, run, split), text)
     crew.wait()
@@ -228,95 +214,17 @@ def metrics_path(experiment: Experiment, run: Path, split: str) -> Path:
     return predictions_path(run, split).with_name(f"{split}.metrics.json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """Scored answers.
-
-    Attributes:
-        pairs: all processes', in the split's order.
-        rows: likewise, one a sample.
-        mine: the pairs that this process scored.
-        refined: how many regions the refiner changed or left, by its own names, in all processes.
-    """
-
-    pairs: Sequence[PairScore]
-    rows: Sequence[AnswerRow]
-    mine: Sequence[PairScore]
-    refined: Mapping[str, int]
+def _seen(experiment: Experiment) -> frozenset[str] | None:
+    """The labels that the run was trained on; None where it was not, or nobody can say."""
+    config = experiment.config
+    if config.training.mode == "none":
+        return None
+    return trained_labels(experiment.recipe, config.data)
 
 
-def score_answers(
-    samples: Sequence[Sample],
-    predictions: Sequence[Prediction],
-    scheme: Scheme,
-    refiner: Refiner,
-    *,
-    progress: Progress | None = None,
-    crew: Crew | None = None,
-    watch: Watch | None = None,
-) -> Scored:
-    """Decode, refine and compare; each process takes every ``crew.size``-th sample.
-
-    Args:
-        samples: the truth.
-        predictions: the answer to each sample, in the same order.
-        scheme: that wrote them.
-        refiner: of the decoded masks.
-        progress: told after each sample.
-        crew: the processes; None for the current ones.
-        watch: told of each answer that this process scores.
-
-    Raises:
-        RecipeError: the refiner reads pixels and a picture is missing or damaged.
-    """
-    crew = crew or Crew.current()
-    mine: list[PairScore] = []
-    rows: list[AnswerRow] = []
-    before = Counter(refiner.counters())
-    for position in range(crew.rank, len(samples), crew.size):
-        sample, prediction = samples[position], predictions[position]
-        decoded = read_answer(sample, prediction, scheme, refiner)[1]
-        tagged = _tagged(sample)
-        pairs = score_pairs(position, tagged, decoded)
-        mine.extend(pairs)
-        if watch is not None:
-            watch(position, tagged, prediction, decoded, pairs)
-        rows.append(answer_row(position, tagged, prediction, decoded))
-        if progress is not None:
-            progress(min(crew.size, len(samples) - position + crew.rank))
-    refined = Counter(refiner.counters())
-    refined.subtract(before)
-    return Scored(
-        pairs=sorted(crew.gather(mine), key=lambda pair: pair.position),
-        rows=sorted(crew.gather(rows), key=lambda row: row.position),
-        mine=mine,
-        refined=sum((Counter(part) for part in crew.gather([dict(refined)])), Counter()),
-    )
-
-
-def summarise(
-    scored: Scored, protocols: Sequence[str], *, crew: Crew, resamples: int, seed: int
-) -> dict[str, Any]:
-    """Counts, protocols and answers as ``metrics.json`` has them. All processes must call it."""
-    present = sum(pair.has_target for pair in scored.pairs)
-    return {
-        "schema": SCHEMA,
-        "num_samples": len(scored.rows),
-        "num_images": len({pair.image_id for pair in scored.pairs}),
-        "num_targets": present,
-        "num_no_target": len(scored.pairs) - present,
-        "protocols": score_protocols(
-            protocols, scored.mine, scored.pairs, crew, resamples=resamples, seed=seed
-        ),
-        "answers": describe_answers(scored.rows, scored.pairs, resamples=resamples, seed=seed),
-    }
-
-
-def _tagged(sample: Sample) -> Sample:
-    """The sample, tagged where it has no target."""
-    if sample.targets or NO_TARGET_TAG in sample.tags:
-        return sample
-    return dataclasses.replace(sample, tags=(*sample.tags, NO_TARGET_TAG))
+def _joined(counters: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Counters of this process, and what its workers counted."""
+    return {name: counters.get(name, 0) + more.get(name, 0) for name in {**counters, **more}}
 
 
 def _is_complete(

@@ -5,68 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from t4spp.decoding.processes import Crew
-from t4spp.errors import ConfigError, nearest
-from t4spp.evaluation.bootstrap import bootstrap_intervals
-from t4spp.evaluation.native import NativeProtocol
 from t4spp.evaluation.pairs import AnswerRow, PairScore
+from t4spp.evaluation.protocols.native import NativeProtocol
+from t4spp.evaluation.protocols.panel import with_intervals
 
 SCHEMA = 1
 """Version of ``metrics.json``."""
 NO_TARGET_TAG = "no-target"
 """Tag that every sample without a target gets in the break-down."""
-
-PROTOCOLS: Mapping[str, type[NativeProtocol]] = {NativeProtocol.name: NativeProtocol}
-"""The protocols by name."""
-
-
-def check_protocols(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names.
-
-    Raises:
-        ConfigError: a name is unknown, or there is none.
-    """
-    for name in names:
-        if name not in PROTOCOLS:
-            raise ConfigError(
-                f"evaluation.protocols: unknown protocol {name!r}; valid: "
-                f"{', '.join(PROTOCOLS)}.{nearest(name, PROTOCOLS)}"
-            )
-    if not names:
-        raise ConfigError("evaluation.protocols is empty; valid: " + ", ".join(PROTOCOLS))
-    return tuple(names)
-
-
-def score_protocols(
-    names: Sequence[str],
-    mine: Sequence[PairScore],
-    everyone: Sequence[PairScore],
-    crew: Crew,
-    *,
-    resamples: int,
-    seed: int,
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Every protocol's scores over all processes, with intervals.
-
-    Args:
-        names: protocols.
-        mine: this process's pairs; torchmetrics joins them with the other processes'.
-        everyone: all processes' pairs, in the split's order, for the intervals.
-        crew: the processes; all of them must call this.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-    """
-    scored = {}
-    for name in names:
-        protocol = PROTOCOLS[name]()
-        protocol.update(mine, _device(crew))
-        scored[name] = _with_intervals(protocol, protocol.compute(), everyone, resamples, seed)
-    return scored
 
 
 def describe_answers(
@@ -145,26 +96,6 @@ def score_lines(pairs: Sequence[PairScore]) -> str:
     )
 
 
-def _with_intervals(
-    protocol: NativeProtocol,
-    values: Mapping[str, float],
-    pairs: Sequence[PairScore],
-    resamples: int,
-    seed: int,
-) -> dict[str, dict[str, float | None]]:
-    intervals = bootstrap_intervals(
-        [pair.image_id for pair in pairs], protocol.terms(pairs), resamples=resamples, seed=seed
-    )
-    return {
-        name: {
-            "value": _finite(value),
-            "low": _finite(intervals[name].low),
-            "high": _finite(intervals[name].high),
-        }
-        for name, value in values.items()
-    }
-
-
 def _by_tag(
     rows: Sequence[AnswerRow], pairs: Sequence[PairScore], resamples: int, seed: int
 ) -> dict[str, Any]:
@@ -176,23 +107,15 @@ def _by_tag(
         statuses = Counter(row.status for row in rows if row.position in positions)
         protocol = NativeProtocol()
         values = {name: term.value() for name, term in protocol.terms(chosen).items()}
+        intervals = protocol.intervals(chosen, resamples=resamples, seed=seed)
         described[tag] = {
             "num_samples": len(positions),
             "ok": statuses["ok"],
             "repaired": statuses["repaired"],
             "invalid": statuses["invalid"],
-            **_with_intervals(protocol, values, chosen, resamples, seed),
+            **with_intervals(values, intervals),
         }
     return described
-
-
-def _device(crew: Crew) -> Any:
-    """Where the processes' tensors can meet; None for a single process."""
-    if crew.size == 1:
-        return None
-    from accelerate import PartialState
-
-    return PartialState().device
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -201,7 +124,3 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:
     return float(np.percentile(values, percent)) if values else None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -148,12 +148,17 @@ def is_placed(sample: Sample) -> bool:
 
 
 class WindowCollector:
-    """Keeps what :func:`t4spp.evaluation.run.score_answers` compares, window by window."""
+    """Keeps what :func:`t4spp.evaluation.scoring.score_answers` compares, window by window."""
 
     def __init__(self) -> None:
         """Start with nothing."""
         self.windows: list[WindowAnswer] = []
         self.num_unplaced = 0
+
+    def extend(self, other: WindowCollector) -> None:
+        """Add what another one has collected."""
+        self.windows.extend(other.windows)
+        self.num_unplaced += other.num_unplaced
 
     def __call__(
         self,

@@ -7,7 +7,6 @@ rasterio and writes one mask for each.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,9 +24,8 @@ from t4spp.geo.predicting import stitch_scene
 from t4spp.geo.scenes import read_options, read_scene
 from t4spp.geo.stitching import SceneObject, Stitcher, Strip
 from t4spp.geo.windows import WindowGrid, WindowView, plan_windows
+from t4spp.resident import forget_peak, peak_mb
 from t4spp.types import BoolMask, Box, Region
-
-logger = logging.getLogger(__name__)
 
 LABEL = "building"
 _MARGIN = 2
@@ -182,7 +180,7 @@ def bench_scene(
     with progress(len(grid), "plain rasterio") as told:
         yardstick = _read_and_write(path, folder / "plain.tif", grid, regions[0].mask, told)
     (folder / "plain.tif").unlink()
-    _forget_peak()
+    forget_peak()
     began = time.perf_counter()
     overview = Overview(scene.size)
     with (
@@ -210,7 +208,7 @@ def bench_scene(
         num_objects=layers.num_objects[LABEL],
         seconds=ended - began,
         yardstick_seconds=yardstick,
-        peak_rss_mb=_peak_mb(),
+        peak_rss_mb=peak_mb(),
         stage_seconds={
             "windows": stitched - began,
             "mask": written - stitched,
@@ -269,22 +267,3 @@ def _mask_profile(scene: Any) -> dict[str, Any]:
         "blockysize": BLOCK,
         "compress": "deflate",
     }
-
-
-def _forget_peak() -> None:
-    """Let the process's peak count from now, where Linux allows it."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        logger.info("the peak of resident memory counts from the process's start")
-
-
-def _peak_mb() -> float | None:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return None

@@ -119,6 +119,27 @@ def _compared_groups(
         ids = [key for key in ranked if key not in shown][:per_group]
         shown.update(ids)
         chosen.append((title, note, ids))
+    return picture_groups(views, chosen, catalogue, notes)
+
+
+def picture_groups(
+    views: Sequence[RunView],
+    chosen: Sequence[tuple[str, str, Sequence[str]]],
+    catalogue: Catalogue,
+    notes: list[str],
+) -> list[ComparedGroup]:
+    """Picture samples under every run.
+
+    Args:
+        views: the runs, all with answers to these samples.
+        chosen: (title, note, ids) of each group.
+        catalogue: the plugins.
+        notes: faults that cost pictures are added to it.
+
+    Raises:
+        RunError: an answer is damaged, or of another scheme.
+    """
+    shown = {key for _, _, ids in chosen for key in ids}
     try:
         stages = [open_stage(view, catalogue) for view in views]
         samples = find_samples(views[0], stages[0].samples, shown)
@@ -179,6 +200,7 @@ def _compared_card(
                 status=decoded.status,
                 problems=tuple(dict.fromkeys(p.code for p in decoded.problems)),
                 num_tokens=prediction.num_tokens,
+                empty=not regions_of(decoded),
                 text=prediction.text,
                 panel=Panel(
                     title=view.label,

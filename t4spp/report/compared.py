@@ -19,7 +19,7 @@ class ComparedCard:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedAnswer:
-    """A run's answer to a sample; ``iou`` is None where the truth is empty."""
+    """A run's answer; ``iou`` is None where the truth is empty, ``empty``: without a region."""
 
     run: str
     iou: float | None
@@ -28,6 +28,7 @@ class ComparedAnswer:
     num_tokens: int | None
     text: str
     panel: Panel
+    empty: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

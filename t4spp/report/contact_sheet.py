@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from t4spp.data.conversation import Conversation
 from t4spp.errors import SchemeError
 from t4spp.report.gallery import data_uri, shrink, shrink_mask
 from t4spp.report.overlay import draw_overlay, label_colours
@@ -38,8 +39,13 @@ class Tile:
         prompt: the bare phrase.
         facts: one line: kind, size, number of targets, tags.
         panels: (caption, uint8[h, w, 3]) pictures of one size.
-        descriptor: what the scheme writes; None without a scheme.
+        descriptor: what the scheme writes; None without a scheme, and for a dialogue.
         fault: why the scheme cannot write the sample; empty when it can.
+        question: the user's turn as the model sees it; None where nobody asked for it.
+        answer: the assistant's whole turn, template and tags included; likewise.
+        tokens: (what, number of tokens) of these texts.
+        others: further reference answers of a dialogue, which are not learnt.
+        context: the turns of a dialogue before this one, as (question, answer).
     """
 
     id: str
@@ -48,25 +54,41 @@ class Tile:
     panels: tuple[tuple[str, Pixels], ...]
     descriptor: str | None = None
     fault: str = ""
+    question: str | None = None
+    answer: str | None = None
+    tokens: tuple[tuple[str, int], ...] = ()
+    others: tuple[str, ...] = ()
+    context: tuple[tuple[str, str], ...] = ()
 
 
-def make_tile(sample: Sample, scheme: Scheme | None = None, *, pixels: bool = True) -> Tile:
+def make_tile(
+    sample: Sample,
+    scheme: Scheme | None = None,
+    *,
+    pixels: bool = True,
+    asked: Callable[[Sample], tuple[Conversation | None, str]] | None = None,
+    count: Callable[[str], int] | None = None,
+) -> Tile:
     """Draw one sample.
 
     Args:
         sample: any sample.
         scheme: also show its descriptor and the masks that it decodes to.
         pixels: False draws the masks on plain grey, for samples without a picture.
+        asked: gives the conversation of a sample for training, or None and why there is none.
+        count: the tokens of a text.
 
     Raises:
         RecipeError: the picture is missing or damaged.
     """
     image = sample.image if pixels else np.full((*sample.size, 3), GROUND_GREY, np.uint8)
     truth = [(target.label, target.mask) for target in sample.targets]
+    in_words = sample.kind == "dialogue"
     panels = [("picture", shrink(image))] if pixels else []
-    panels.append(("truth", _drawn(image, truth, sample)))
+    if not in_words or not pixels:
+        panels.append(("truth", _drawn(image, truth, sample)))
     descriptor, fault = None, ""
-    if scheme is not None:
+    if scheme is not None and not in_words:
         try:
             descriptor = scheme.encode(sample.targets, sample.size, sample.ignore)
         except SchemeError as error:
@@ -80,18 +102,36 @@ def make_tile(sample: Sample, scheme: Scheme | None = None, *, pixels: bool = Tr
         f"{sample.size[0]} x {sample.size[1]}",
         f"{len(sample.targets)} target{'' if len(sample.targets) == 1 else 's'}"
         if sample.targets
+        else f"{len(sample.answers)} reference answers"
+        if in_words
         else "no target",
         *sample.tags,
     ]
     if sample.ignore is not None:
         facts.append(f"{sample.ignore.mean():.1%} ignored")
+    question = sample.prompt if in_words else None
+    answer = sample.answers[0] if in_words and sample.answers else None
+    unwritten = ""
+    if asked is not None:
+        conversation, unwritten = asked(sample)
+        if conversation is not None:
+            question, answer = conversation.question, conversation.answer
+    tokens: list[tuple[str, int]] = []
+    if count is not None:
+        texts = (("question", question), ("answer", answer), ("descriptor", descriptor))
+        tokens = [(what, count(text)) for what, text in texts if text is not None]
     return Tile(
         id=sample.id,
         prompt=sample.prompt,
         facts=", ".join(facts),
         panels=tuple(panels),
         descriptor=descriptor,
-        fault=fault,
+        fault=fault or unwritten,
+        question=question,
+        answer=answer,
+        tokens=tuple(tokens),
+        others=sample.answers[1:],
+        context=sample.context,
     )
 
 
@@ -127,7 +167,7 @@ figure {{ margin: 0; }} figcaption {{ font-size: .8rem; color: #555; }}
 img {{ display: block; max-width: 100%; }}
 pre {{ max-height: 12rem; overflow: auto; background: #f5f5f5; padding: .5rem; font-size: .75rem;
 white-space: pre-wrap; overflow-wrap: anywhere; max-width: 60rem; }}
-.fault {{ color: #a00; }}
+.fault {{ color: #a00; }} .turn {{ font-size: .8rem; color: #555; margin: .6rem 0 0; }}
 </style></head><body>
 <h1>{html.escape(title)}</h1>{listed}
 <main>
@@ -143,12 +183,39 @@ def _card(tile: Tile) -> str:
         for caption, picture in tile.panels
     )
     text = "" if tile.descriptor is None else f"<pre>{html.escape(tile.descriptor)}</pre>"
+    if tile.question is not None:
+        text = _turns(tile)
     fault = f'<p class="fault">{html.escape(tile.fault)}</p>' if tile.fault else ""
     return (
         f"<article><h2>{html.escape(tile.prompt)}</h2>"
         f"<p>{html.escape(tile.id)} · {html.escape(tile.facts)}</p>"
         f'<div class="panels">{panels}</div>{fault}{text}</article>'
     )
+
+
+def _turns(tile: Tile) -> str:
+    """The conversation, each text with its tokens."""
+    numbers = dict(tile.tokens)
+
+    def counted(what: str) -> str:
+        return f" · {numbers[what]} tokens" if what in numbers else ""
+
+    inside = f", {numbers['descriptor']} of the descriptor" if "descriptor" in numbers else ""
+    asked = html.escape(tile.question or "")
+    turns = "".join(
+        f'<p class="turn">Before it</p><pre>{html.escape(question)}\n{html.escape(answer)}</pre>'
+        for question, answer in tile.context
+    )
+    turns += f'<p class="turn">User{counted("question")}</p><pre>{asked}</pre>'
+    if tile.answer is not None:
+        turns += (
+            f'<p class="turn">Assistant{counted("answer")}{inside}</p>'
+            f"<pre>{html.escape(tile.answer)}</pre>"
+        )
+    if tile.others:
+        said = " · ".join(html.escape(other) for other in tile.others)
+        turns += f'<p class="turn">Other reference answers</p><p>{said}</p>'
+    return turns
 
 
 def sheet_png(tiles: Sequence[Tile], title: str, notes: Sequence[str]) -> Pixels:
@@ -202,9 +269,13 @@ def _lines(tile: Tile, chars: int) -> list[str]:
         *textwrap.wrap(f"{tile.id}: {tile.facts}", chars, max_lines=2, placeholder=" ..."),
         *textwrap.wrap(tile.fault, chars, max_lines=3, placeholder=" ..."),
     ]
-    written = [
-        part for row in (tile.descriptor or "").splitlines() for part in textwrap.wrap(row, chars)
-    ]
+    if tile.question is not None:
+        lines += textwrap.wrap(f"User: {tile.question}", chars, max_lines=3, placeholder=" ...")
+    text = tile.answer if tile.answer is not None else tile.descriptor or ""
+    written = [part for row in text.splitlines() for part in textwrap.wrap(row, chars)]
+    if tile.tokens:
+        told = ", ".join(f"{what} {number}" for what, number in tile.tokens)
+        lines.append(f"tokens: {told}")
     lines += written[:PNG_LINES]
     if len(written) > PNG_LINES:
         lines.append(f"... and {len(written) - PNG_LINES} lines more")

@@ -23,6 +23,7 @@ from t4spp.report.gallery import (
     choose_groups,
     make_card,
 )
+from t4spp.report.questions import QuestionRow, candidates, question_rows, question_tags
 from t4spp.report.runs import (
     RunView,
     ScoreRow,
@@ -34,14 +35,17 @@ from t4spp.report.runs import (
 from t4spp.report.score_map import score_maps
 from t4spp.report.study import baseline_table
 from t4spp.report.tables import (
+    METRIC_NAMES,
     RESAMPLED,
     answer_summary,
+    breakdown_tables,
     component_text,
     duration,
     number,
     percent,
     protocol_tables,
     run_json,
+    signed,
     tag_rows,
 )
 from t4spp.report.window_rows import WindowRow, layers_of, read_window_rows
@@ -127,7 +131,7 @@ def report_on(
     max_megabytes: float = MAX_MEGABYTES,
 ) -> Report:
     """:func:`write_report` for a run that is open already."""
-    groups, left_out = _gallery(view, catalogue, per_group, max_megabytes)
+    groups, left_out, questions = _gallery(view, catalogue, per_group, max_megabytes)
     summary = answer_summary(view)
     tables = protocol_tables(view.metrics)
     headline = [row for row in next((rows for _, rows in tables), []) if row.bar is not None]
@@ -141,12 +145,16 @@ def report_on(
             config=view.config,
             title=view.label,
             scheme=component_text(catalogue, "scheme", view.config.scheme),
-            recipe=component_text(catalogue, "recipe", view.config.data.recipe),
+            recipe="; ".join(
+                component_text(catalogue, "recipe", part) for _, part in view.config.data.recipes
+            ),
             headline=headline[:4],
             tables=tables,
             resampled=RESAMPLED,
             summary=summary,
             tags=tag_rows(view.metrics),
+            breakdowns=breakdown_tables(view.metrics),
+            metric_names=METRIC_NAMES,
             baseline_headings=baseline_headings,
             baselines=baselines,
             space_rows=scenes[:MAX_SCENES],
@@ -156,6 +164,8 @@ def report_on(
             charts=training_charts(view.events.of_kind("train"), view.events.of_kind("eval")),
             groups=groups,
             left_out=left_out,
+            questions=questions,
+            question_tags=question_tags(view.metrics),
             versions=software_versions(),
             written=now(),
         )
@@ -203,20 +213,25 @@ def _window_rows(view: RunView) -> list[WindowRow]:
 
 def _gallery(
     view: RunView, catalogue: Catalogue, per_group: int, max_megabytes: float
-) -> tuple[list[CardGroup], int]:
-    """The gallery's groups and how many cards did not fit; faults are noted in ``view``."""
+) -> tuple[list[CardGroup], int, list[QuestionRow]]:
+    """The gallery's groups, how many cards did not fit, and questions in words.
+
+    Faults are noted in ``view``.
+    """
     if not view.predictions:
-        return [], 0
-    groups = choose_groups(view.scores, view.predictions, per_group)
+        return [], 0, []
+    asked = candidates(view)
+    in_words_only = bool(asked) and not view.scores
+    groups = [] if in_words_only else choose_groups(view.scores, view.predictions, per_group)
     ids = {key for group in groups for key in group.ids}
     try:
         stage = open_stage(view, catalogue)
-        samples = find_samples(view, stage.samples, ids)
+        samples = find_samples(view, stage.samples, ids | set(asked))
     except RunError:
         raise
     except T4sppError as error:
         view.missing.append(f"No gallery: the samples cannot be opened here. {error}")
-        return [], 0
+        return [], 0, []
     if stage.refiner_fault:
         view.missing.append(f"{stage.refiner_fault} The final masks shown are the coarse ones.")
     predictions = {prediction.id: prediction for prediction in view.predictions}
@@ -254,7 +269,7 @@ def _gallery(
     view.missing.extend(note_on_lost(lost))
     if left_out:
         logger.info("report: %d samples left out to keep the page small", left_out)
-    return made, left_out
+    return made, left_out, question_rows(asked, samples, predictions)
 
 
 def software_versions() -> list[tuple[str, str]]:
@@ -282,6 +297,7 @@ def environment() -> Environment:
     made.filters["number"] = number
     made.filters["duration"] = duration
     made.filters["percent"] = percent
+    made.filters["signed"] = signed
     return made
 
 

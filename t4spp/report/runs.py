@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from t4spp.components import Recipe, Refiner
 from t4spp.config import RunConfig, load_config
+from t4spp.data.mixture import build_recipe
 from t4spp.decoding.prediction import Prediction
 from t4spp.errors import RunError, T4sppError
 from t4spp.evaluation.baseline_files import baselines_path, read_baselines
@@ -114,7 +115,7 @@ def open_run(folder: Path, catalogue: Catalogue, split: str | None = None) -> Ru
     found = sorted(
         path.stem
         for path in (folder / "predictions").glob("*.jsonl")
-        if not path.stem.endswith(".scores")
+        if not path.stem.endswith((".scores", ".sums"))
     )
     if split is None:
         wanted = config.data.eval_split
@@ -241,9 +242,7 @@ def open_stage(view: RunView, catalogue: Catalogue) -> Stage:
     )
     if view.meta is not None:
         check_scheme(view.meta, scheme.fingerprint(), predictions_path(view.folder, view.split))
-    recipe: Recipe = catalogue.build(
-        "recipe", config.data.recipe.name, config.data.recipe.params, where="data.recipe.params"
-    )
+    recipe: Recipe = build_recipe(config.data, catalogue)
     refiner: Refiner | None = None
     fault = ""
     if config.refiner.name != "none":
@@ -313,6 +312,6 @@ def check_same_samples(views: Sequence[RunView]) -> str:
     for other in views[1:]:
         if other.split != first.split:
             return f"{first.label} was scored on {first.split!r}, {other.label} on {other.split!r}"
-        if other.config.data.recipe != first.config.data.recipe:
+        if other.config.data.recipes != first.config.data.recipes:
             return f"{first.label} and {other.label} have different recipes"
     return ""

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from t4spp.config import ComponentConfig
 from t4spp.errors import PluginError
+from t4spp.evaluation.bins import TITLES
 from t4spp.plugins import Catalogue
 from t4spp.report.runs import RunView
 from t4spp.tracking import flatten
@@ -45,6 +46,15 @@ METRIC_HELP: dict[str, str] = {
     "ciou": "sum of intersections over sum of unions",
     "acc@0.5": "share of prompts whose mask's box overlaps the true box by more than half",
     "n_acc": "share of no-target prompts whose answer says that nothing is there",
+    "exact_match": "share of questions answered as a reference, both normalised",
+    "vqa_accuracy": "min(agreeing / 3, 1), over subsets that leave one reference out",
+    "vqa_accuracy_official": "the same, raw where all references are alike",
+    "word_f1": "overlap of words with the best reference",
+    "yes_no_accuracy": "of questions whose references are yes or no",
+    "yes_no_precision": "share of answers yes that are right",
+    "yes_no_recall": "share of true yes that are found",
+    "yes_no_f1": "of yes",
+    "yes_ratio": "share of answers yes",
     "iou": "all scenes' pixels, each counted once",
     "f1": "of objects, matched one to one",
     "area_error": "predicted minus true area, over true area",
@@ -79,6 +89,13 @@ def number(value: Any, digits: int = 3) -> str:
     if value != 0 and abs(value) < 0.001:
         return f"{value:.1e}"
     return f"{value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """A difference for reading: ``+0.012``, ``-0.300``; a dash where there is none."""
+    if not math.isfinite(value):
+        return "–"
+    return "0.000" if abs(value) < 0.0005 else f"{value:+.3f}"
 
 
 def percent(value: float | None) -> str:
@@ -217,6 +234,38 @@ def tag_rows(metrics: Mapping[str, Any]) -> list[TagRow]:
         )
         for tag, scores in metrics.get("answers", {}).get("tags", {}).items()
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakdownRow:
+    """A bin of a break-down; ``metrics`` are those that count something in it, by key."""
+
+    name: str
+    num_pairs: int
+    metrics: Mapping[str, Metric]
+
+
+def breakdown_tables(
+    metrics: Mapping[str, Any],
+) -> list[tuple[str, list[str], list[BreakdownRow]]]:
+    """(title, the metrics' keys, rows) of every break-down of ``metrics.json``, in its order."""
+    tables = []
+    for by, bins in metrics.get("breakdowns", {}).items():
+        rows = [
+            BreakdownRow(
+                name=name,
+                num_pairs=content["num_pairs"],
+                metrics={
+                    key: metric(key, score)
+                    for key, score in content.items()
+                    if isinstance(score, Mapping) and score.get("value") is not None
+                },
+            )
+            for name, content in bins.items()
+        ]
+        keys = list(dict.fromkeys(key for row in rows for key in row.metrics))
+        tables.append((TITLES.get(by, by), keys, rows))
+    return tables
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,7 +87,7 @@ def scene_view_of(experiment: Experiment, scene: Scene, options: SceneOptions) -
         logger.warning(
             "the recipe %r reads no scenes, so nobody knows how this run sees them: bands and "
             "scaling are the usual ones, windows %d pixels unless --window says otherwise",
-            experiment.config.data.recipe.name,
+            experiment.config.data.title,
             WINDOW,
         )
         view = SceneView(windows=WindowView(size=WINDOW))
@@ -138,13 +138,19 @@ def _check_stride(windows: WindowView, options: SceneOptions) -> None:
 
 
 def _recipe_view(experiment: Experiment) -> SceneView | None:
-    """By the recipe's parameters where they can say it: then its data need not be here."""
-    part = experiment.config.data.recipe
-    params = experiment.catalogue.validate("recipe", part.name, part.params, "data.recipe.params")
-    described = getattr(params, "scene_view", None)
-    if callable(described):
-        view = described()
-        return view if isinstance(view, SceneView) else None
+    """By the recipe's parameters where they can say it: then its data need not be here.
+
+    Of a mixture the first part counts that reads scenes.
+    """
+    for where, part in experiment.config.data.recipes:
+        params = experiment.catalogue.validate("recipe", part.name, part.params, f"{where}.params")
+        described = getattr(params, "scene_view", None)
+        if callable(described):
+            view = described()
+            if isinstance(view, SceneView):
+                return view
+            if len(experiment.config.data.recipes) == 1:
+                return None
     try:
         return experiment.recipe.scene_view()
     except RecipeError as error:

@@ -21,6 +21,8 @@ LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _FORBIDDEN = re.compile(rf"[{LINE_BREAKS}|\ud800-\udfff]| \*|{SEG_OPEN}|{SEG_CLOSE}")
 _PUNCTUATION = ".,;:!?\"'()[]{}"
 _BLANKS = re.compile(r"\s+")
+_STARS = re.compile(r" [ *]*\*")
+"""A run of stars behind a blank, as a whole: one star at a time, long runs take their square."""
 
 
 def label_fault(
@@ -89,7 +91,7 @@ def sanitise_label(text: str, max_chars: int = MAX_LABEL_CHARS) -> tuple[str, bo
     while True:
         before = label
         label = label.replace(SEG_OPEN, " ").replace(SEG_CLOSE, " ")
-        label = _BLANKS.sub(" ", label).replace(" *", " ")
+        label = _STARS.sub(" ", _BLANKS.sub(" ", label))
         label = label.strip()[:max_chars].strip()
         if label == before:
             break

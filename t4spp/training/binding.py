@@ -38,6 +38,15 @@ def binding_config(config: RunConfig) -> dict[str, Any]:
         unbound.append("prompting")  # checkpoints from before it existed have none
     elif config.data.prompting.shots:
         unbound = [key for key in unbound if key not in ("train_split", "max_train_samples")]
+    if config.data.augment.sides == "keep":
+        del whole["data"]["augment"]["sides"]  # likewise
+    if not config.data.mixture:
+        unbound.append("mixture")  # likewise
+    for part in whole["data"]["mixture"]:
+        for key in {*unbound, "evaluated"} & part.keys():
+            del part[key]
+        if "train_split" in unbound:
+            del part["weight"]
     for key in unbound:
         del whole["data"][key]
     return {**whole, "training": training}

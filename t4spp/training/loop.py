@@ -266,6 +266,7 @@ class Loop:
             "grad_norm": self.grad_norm,
             "samples_per_second": window.samples / seconds,
             "epoch": self._epoch(done),
+            **{f"epoch.{name}": e for name, e in self.batches.order.epochs(done).items()},
             **self.state.counts,
         }
         auxiliary = float(self.accelerator.reduce(window.auxiliary, reduction="sum"))

@@ -11,7 +11,8 @@ from t4spp.config import AugmentConfig, RunConfig
 from t4spp.data.augment import Augmenter
 from t4spp.data.conversations import ConversationBuilder
 from t4spp.data.head import training_samples
-from t4spp.data.order import GlobalOrder, num_micro_batches
+from t4spp.data.mixture import build_recipe, order_of
+from t4spp.data.order import num_micro_batches
 from t4spp.data.prompting import pool_of
 from t4spp.errors import BackboneError, ConfigError, RunError
 from t4spp.plugins import Catalogue
@@ -84,7 +85,7 @@ class Trainer:
         self.samples = self._read_samples(catalogue) if samples is None else samples
         if not len(self.samples):
             raise RunError(
-                f"the split {config.data.train_split!r} of recipe {config.data.recipe.name!r} "
+                f"the split {config.data.train_split!r} of recipe {config.data.title!r} "
                 "holds no samples. Choose another data.train_split."
             )
         self.backbone: Backbone = backbone or self._load_backbone(catalogue)
@@ -210,7 +211,7 @@ class Trainer:
             builder=self.builder,
             augmenter=Augmenter(data.augment, self.config.seed) if changes else None,
             backbone=self.backbone,
-            order=GlobalOrder(len(self.samples), training.batch_size, self.config.seed),
+            order=order_of(self.samples, training.batch_size, self.config.seed),
             rank=self.accelerator.process_index,
             num_processes=num_processes,
             micro_batch_size=training.micro_batch_size or -(-training.batch_size // num_processes),
@@ -245,8 +246,7 @@ class Trainer:
 
     def _read_samples(self, catalogue: Catalogue) -> Sequence[Sample]:
         data = self.config.data
-        recipe = catalogue.build("recipe", data.recipe.name, data.recipe.params, "data.recipe")
-        return training_samples(recipe, data)
+        return training_samples(build_recipe(data, catalogue), data)
 
     def _load_backbone(self, catalogue: Catalogue) -> Backbone:
         chosen = self.config.backbone

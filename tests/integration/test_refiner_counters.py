@@ -15,7 +15,7 @@ from t4spp.cli import main
 from t4spp.components import Component, Refiner
 from t4spp.decoding.prediction import Prediction
 from t4spp.decoding.processes import Crew
-from t4spp.evaluation.run import score_answers
+from t4spp.evaluation.scoring import score_answers
 from t4spp.hookspecs import hookimpl
 from t4spp.plugins import load_catalogue
 from t4spp.types import Decoded, Image

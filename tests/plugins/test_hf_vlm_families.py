@@ -34,6 +34,7 @@ from t4spp_plugins.backbones.hf_vlm.profile import Turn
 Folder = Callable[[str], Path]
 NEEDS = {"smolvlm": "num2words"}
 ONE_PICTURE = {"llava-1.5", "paligemma2"}
+ANSWERS_ONCE = {"paligemma2"}
 SMALL = {"grid": 2, "max_regions": 1}
 """Of the scheme, so that the longest answer is short."""
 
@@ -205,6 +206,28 @@ def test_earlier_turns_come_with_their_pictures(
     told = backbone.collate([talk(seed=6, examples=shown)], training=True)
     labels = told.tensors["labels"][0]
     assert text_of(backbone, labels[labels != -100]).count("<seg>") == 1
+
+
+def test_a_conversation_goes_on_about_its_one_picture(
+    family: str, backbone_of: Callable[[str], HfVlmBackbone]
+) -> None:
+    backbone = backbone_of(family)
+    later = replace(talk(seed=6), turns=(("What is it?", "A bus."),))
+    if family in ANSWERS_ONCE:
+        with pytest.raises(BackboneError, match="answers one question a prompt"):
+            backbone.collate([later], training=True)
+        return
+    tensors = backbone.collate([later], training=True).tensors
+    alone = backbone.collate([talk(seed=6)], training=True).tensors
+    text = text_of(backbone, tensors["input_ids"][0])
+    assert text.index("What is it?") < text.index("A bus.") < text.index("Segment the dog.")
+    number = image_id(backbone)
+    assert (tensors["input_ids"] == number).sum() == (alone["input_ids"] == number).sum()
+    labels = tensors["labels"][0]
+    assert "A bus." not in text_of(backbone, labels[labels != -100])
+    with torch.no_grad():
+        scores = backbone.model(**tensors).logits
+    assert bool(torch.isfinite(scores).all())
 
 
 def test_names_of_control_tokens_are_plain_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,20 @@ def test_generation_batch_pads_left_and_leaves_answers_out(nano: NanoBackbone) -
     padding = int((mask[1] == 0).sum())
     assert mask[1].tolist() == [0] * padding + [1] * (ids.shape[1] - padding)
     assert ids[1, :padding].eq(PAD).all() and ids[1, padding] == IMAGE
+
+
+def test_earlier_turns_stand_behind_the_one_picture_and_bear_no_loss(nano: NanoBackbone) -> None:
+    later = replace(talk("And the cat?", "A van."), turns=(("What is it?", "A bus."),))
+    inputs = nano.collate([later], training=True)
+    ids, labels = inputs.tensors["input_ids"][0], inputs.tensors["labels"][0]
+    assert ids.tolist().count(IMAGE) == NUM_IMAGE
+    assert nano.tokenizer.decode(ids[NUM_IMAGE:]) == (
+        "<|user|>What is it?<|assistant|>A bus.<|end|>"
+        "<|user|>And the cat?<|assistant|>A van.<|end|>"
+    )
+    assert nano.tokenizer.decode(labels[labels != -100]) == "A van.<|end|>"
+    asked = nano.collate([later], training=False).tensors["input_ids"][0]
+    assert asked.tolist() == ids[: len(asked)].tolist() and asked[-1] == ASSISTANT
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from t4spp_plugins.backbones.smol.aligning import (
     align,
     token_shares,
     truth_of,
+    with_masks,
     word_loss,
 )
 from t4spp_plugins.backbones.smol.model import SmolConnector
@@ -50,6 +53,16 @@ def half(top: bool) -> BoolMask:
     mask[:16] = top
     mask[16:] = not top
     return mask
+
+
+def test_questions_in_words_teach_nothing_of_what_lies_where() -> None:
+    masks = [asked("sky", half(True)), asked("road", half(False), image_id="q")]
+    words = replace(masks[0], id="talk", kind="dialogue", targets=(), labels=(), answers=("a",))
+    together = [words, masks[0], words, masks[1]]
+    drawn = with_masks(together, torch.Generator().manual_seed(0))
+    assert sorted(next(drawn) for _ in range(4)) == [1, 1, 3, 3]
+    assert about_one_picture(together, 1) == [masks[0]]
+    assert list(with_masks([words], torch.Generator().manual_seed(0))) == []
 
 
 def test_shares_of_tokens_are_those_of_the_padded_square() -> None:

@@ -60,6 +60,7 @@ def test_data_check_counts_samples(capsys, arguments):
             "num_images": 1,
             "num_targets": 2,
             "num_without_target": 0,
+            "num_in_words": 0,
             "num_with_ignored_pixels": 0,
         }
     }

@@ -37,7 +37,7 @@ def sample_of(prompt: str = "tree", **changes: Any) -> Sample:
     return replace(sample, **changes)
 
 
-def augmenter(seed: int = 0, **settings: float) -> Callable[[Sample, int], Sample]:
+def augmenter(seed: int = 0, **settings: Any) -> Callable[[Sample, int], Sample]:
     drawn = Augmenter(AugmentConfig(**settings), seed)
     return lambda sample, epoch: apply(drawn.draw(sample, epoch), sample)
 
@@ -157,3 +157,67 @@ def test_a_change_suits_prompts_that_it_neither_empties_nor_belies() -> None:
     assert [suits(change, lost) for change in changes] == [c not in emptied for c in changes]
     assert all(suits(change, sample_of(targets=())) for change in changes)
     assert not any(suits(change, sample_of("the left tree")) for change in changes)
+
+
+def test_mirroring_may_swap_left_and_right_in_words_as_well() -> None:
+    changed = augmenter(mirror=1.0, sides="swap")
+    left = Target(label="the left tree", mask=PLACES[..., 1] <= 3)
+    sample = sample_of("the left tree", labels=("the left tree", "bright car"), targets=(left,))
+    found = changed(sample, 0)
+    assert np.array_equal(found.image, PLACES[:, ::-1])
+    assert found.prompt == "the right tree"
+    assert found.labels == ("the right tree", "bright car")
+    assert [target.label for target in found.targets] == ["the right tree"]
+    assert found.targets[0].mask[:, -3:].all() and not found.targets[0].mask[:, :-3].any()
+    assert np.array_equal(changed(sample_of("the leftover tree"), 0).image, PLACES)
+
+
+def test_words_stay_where_the_picture_is_not_mirrored() -> None:
+    found = augmenter(mirror=0.0, sides="swap")(sample_of("the left tree"), 0)
+    assert found.prompt == "the left tree"
+
+
+def test_companions_are_mirrored_with_their_sample_and_their_words() -> None:
+    keep = Augmenter(AugmentConfig(mirror=1.0), 0).draw(sample_of(), 0)
+    swap = Augmenter(AugmentConfig(mirror=1.0, sides="swap"), 0).draw(sample_of(), 0)
+    sided = sample_of("the left tree")
+    assert keep.mirror and not suits(keep, sided)
+    assert swap.mirror and suits(swap, sided)
+    assert apply(swap, sided).prompt == "the right tree"
+    assert not suits(swap, sample_of("the leftover tree"))
+
+
+def dialogue(prompt: str, *answers: str, **changes: Any) -> Sample:
+    plain = {"targets": (), "labels": (), "kind": "dialogue", "answers": answers}
+    return sample_of(prompt, **{**plain, **changes})
+
+
+@pytest.mark.parametrize("sides", ["keep", "swap"])
+def test_a_dialogue_is_mirrored_where_nothing_in_it_speaks_of_sides_and_never_cropped(
+    sides: str,
+) -> None:
+    changed = augmenter(mirror=1.0, min_crop=0.1, sides=sides)
+    assert np.array_equal(changed(dialogue("What is it?", "a bus"), 0).image, PLACES[:, ::-1])
+    for told in (
+        dialogue("Is it on the left?", "yes"),
+        dialogue("Where is it?", "in the middle", "right of the tree"),
+        dialogue("And then?", "a bus", context=(("What is left?", "a tree"),)),
+    ):
+        found = changed(told, 0)
+        assert np.array_equal(found.image, PLACES)
+        assert (found.prompt, found.answers) == (told.prompt, told.answers)
+
+
+def test_a_dialogue_companion_takes_no_crop() -> None:
+    drawn = Augmenter(AugmentConfig(min_crop=0.3), 0)
+    changes = [drawn.draw(sample_of(id=str(number)), 0) for number in range(20)]
+    whole = [change.window == (0, 0, HEIGHT, WIDTH) for change in changes]
+    assert [suits(change, dialogue("What?", "a bus")) for change in changes] == whole
+    assert not all(whole)
+
+
+@pytest.mark.parametrize("prompt", ["the tree on the eastern side", "the north-west tower"])
+def test_what_names_east_or_west_is_not_mirrored(prompt: str) -> None:
+    for sides in ("keep", "swap"):
+        found = augmenter(mirror=1.0, sides=sides)(sample_of(prompt), 0)
+        assert np.array_equal(found.image, PLACES)

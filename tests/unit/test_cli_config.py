@@ -8,7 +8,7 @@ import pytest
 
 from t4spp.cli import main
 from t4spp.config import EvaluationConfig
-from t4spp.evaluation.scores import PROTOCOLS
+from t4spp.evaluation.protocols.catalogue import PROTOCOLS
 from t4spp.yaml12 import parse_yaml
 
 
@@ -34,7 +34,8 @@ def test_unknown_protocol_is_told_with_the_other_faults(
     assert main(["config", "check", str(config_file), *changes]) == 2
     error = capsys.readouterr().err
     assert "2 faults" in error
-    assert "evaluation.protocols.0: expected 'native', received 'nativ'." in error
+    assert "evaluation.protocols.0: expected 'native', 'text4seg', 'lisa', " in error
+    assert "received 'nativ'." in error
     assert "Did you mean 'native'?" in error
     assert main(["config", "check", str(config_file), "--set", "evaluation.protocols=[]"]) == 2
     assert "name at least one protocol" in capsys.readouterr().err

@@ -113,8 +113,8 @@ tracking: {trackers: [{name: tow}, 3]}
             f"  - {file}: data.recipe.params.grid: input should be a valid integer, received 'x'; "
             "or input should be a valid array, received 'x'",
             f"  - {file}: data.train_splitt: unknown key (received 'no'); valid keys: recipe, "
-            "train_split, eval_split, max_train_samples, max_eval_samples, templates, max_length, "
-            "companions, augment, prompting. Did you mean 'train_split'?",
+            "mixture, train_split, eval_split, max_train_samples, max_eval_samples, templates, "
+            "max_length, companions, augment, prompting. Did you mean 'train_split'?",
             f"  - {file}: training.mode: expected 'lora', 'full' or 'none', received 'lor'. "
             "Did you mean 'lora'?",
             f"  - {file}: training.steps: input should be a valid integer, received True",

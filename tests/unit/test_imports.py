@@ -14,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 CORE = PROJECT / "t4spp"
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "seeds", "types"),
+    ("errors", "resident", "seeds", "types"),
     ("pictures", "geo"),
     ("components", "manifest"),
     ("hookspecs", "validation", "yaml12"),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from t4spp.decoding.prediction import Prediction
-from t4spp.evaluation.native import NativeProtocol
 from t4spp.evaluation.pairs import answer_row, score_pairs, scored_labels
+from t4spp.evaluation.protocols.native import NativeProtocol
 from t4spp.evaluation.scores import describe_answers
 from t4spp.types import Box, Decoded, Problem, Region, Sample, Target
 
@@ -96,7 +96,7 @@ def test_region_of_another_label_does_not_count():
 def test_only_an_answer_that_can_be_read_says_that_nothing_is_there(status, n_acc):
     pairs = score_pairs(0, _sample(), _decoded(status=status))
     assert _scores(*pairs)["n_acc"] == n_acc
-    assert NativeProtocol.terms(pairs)["n_acc"].value() == n_acc
+    assert NativeProtocol().terms(pairs)["n_acc"].value() == n_acc
     assert pairs[0].iou == 1.0  # both masks are empty, whatever was meant
 
 
@@ -165,7 +165,7 @@ def test_metrics_equal_the_ratios_that_the_bootstrap_draws():
     for position in range(12):
         sample = _sample([("dog", rng.random((20, 20)) > 0.7)] if position % 4 else [])
         pairs += score_pairs(position, sample, _decoded(("dog", rng.random((20, 20)) > 0.6)))
-    terms = NativeProtocol.terms(pairs)
+    terms = NativeProtocol().terms(pairs)
     for name, value in _scores(*pairs).items():
         assert terms[name].value() == pytest.approx(value, abs=1e-12)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,11 @@ class ImageRecord:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Instance:
-    """One annotation: polygons or a run-length code of the whole picture."""
+    """One annotation: polygons or a run-length code of the whole picture.
+
+    ``more_rles``: further codes of the same annotation (refCLEF's are lists of codes), united with
+    the first.
+    """
 
     id: Id
     image_id: Id
@@ -45,10 +50,11 @@ class Instance:
     crowd: bool
     polygons: Polygons = ()
     rle: dict[str, Any] | None = None
+    more_rles: tuple[dict[str, Any], ...] = ()
     box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
     def mask(self, size: tuple[int, int], where: str) -> BoolMask:
-        """bool[H, W]; several polygons are united, so that overlaps stay inside.
+        """bool[H, W]; several polygons or codes are united, so that overlaps stay inside.
 
         Args:
             size: (H, W) of the picture.
@@ -59,17 +65,38 @@ class Instance:
         """
         from pycocotools import mask as coco_mask
 
-        height, width = size
         if self.rle is None:
-            codes = coco_mask.frPyObjects(list(self.polygons), height, width)
+            codes = coco_mask.frPyObjects(list(self.polygons), *size)
             return np.asarray(coco_mask.decode(coco_mask.merge(codes)), dtype=np.bool_)
-        if self.rle.get("size") != [height, width]:
+        codes = [self._code(rle, size, where) for rle in (self.rle, *self.more_rles)]
+        return np.asarray(coco_mask.decode(coco_mask.merge(codes)), dtype=np.bool_)
+
+    def layers(self, size: tuple[int, int], where: str) -> npt.NDArray[np.uint8]:
+        """uint8[H, W, parts]: each polygon or code by itself, for who counts overlaps.
+
+        Raises:
+            RecipeError: as :meth:`mask`.
+        """
+        from pycocotools import mask as coco_mask
+
+        if self.rle is None:
+            codes = coco_mask.frPyObjects(list(self.polygons), *size)
+        else:
+            codes = [self._code(rle, size, where) for rle in (self.rle, *self.more_rles)]
+        return np.asarray(coco_mask.decode(codes), dtype=np.uint8)
+
+    def _code(self, rle: dict[str, Any], size: tuple[int, int], where: str) -> Any:
+        """A compressed code for pycocotools, checked: a damaged one would write past its buffer."""
+        from pycocotools import mask as coco_mask
+
+        height, width = size
+        if rle.get("size") != [height, width]:
             raise RecipeError(
                 f"{where}: annotation {self.id} is run-length coded for size "
-                f"{self.rle.get('size')} (height, width), its image is {height} x {width}. "
+                f"{rle.get('size')} (height, width), its image is {height} x {width}. "
                 "Fetch the annotations again, or drop this one."
             )
-        counts = self.rle["counts"]
+        counts = rle["counts"]
         if isinstance(counts, list):
             if any(not isinstance(run, int) or run < 0 for run in counts) or (
                 sum(counts) != height * width
@@ -78,16 +105,13 @@ class Instance:
                     f"{where}: annotation {self.id} has run lengths that do not add up to its "
                     f"image's {height} x {width} pixels. Fetch the annotations again."
                 )
-            code = coco_mask.frPyObjects(self.rle, height, width)
-        else:
-            # A damaged code would make pycocotools write past its buffer: check it first.
-            if sum(_decode_counts(counts)) != height * width:
-                raise RecipeError(
-                    f"{where}: annotation {self.id} has a compressed run-length code that does "
-                    f"not cover its image's {height} x {width} pixels. Fetch the annotations again."
-                )
-            code = {"size": [height, width], "counts": counts.encode("ascii")}
-        return np.asarray(coco_mask.decode(code), dtype=np.bool_)
+            return coco_mask.frPyObjects(rle, height, width)
+        if sum(_decode_counts(counts)) != height * width:
+            raise RecipeError(
+                f"{where}: annotation {self.id} has a compressed run-length code that does "
+                f"not cover its image's {height} x {width} pixels. Fetch the annotations again."
+            )
+        return {"size": [height, width], "counts": counts.encode("ascii")}
 
 
 def _decode_counts(text: str) -> list[int]:
@@ -124,6 +148,7 @@ class CocoFile:
         instances: annotations by image id, in the file's order; images without any are absent.
         categories: names in the file's order.
         counters: annotations left out, by reason.
+        left_out: of each annotation that was left out, the reason (a counter's name).
     """
 
     path: Path
@@ -131,6 +156,7 @@ class CocoFile:
     instances: dict[Id, tuple[Instance, ...]]
     categories: tuple[str, ...]
     counters: Counter[str]
+    left_out: Mapping[Id, str] = field(default_factory=dict)
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -156,8 +182,13 @@ def read_json(path: Path, what: str) -> Any:
         ) from error
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, only: Collection[Id] | None = None) -> CocoFile:
     """Read and check an annotation file; degenerate annotations are left out and counted.
+
+    Args:
+        path: the JSON file.
+        only: ids of the annotations that are wanted; the others are passed over, and the
+            categories need not be listed. None: every annotation.
 
     Raises:
         RecipeError: the file is missing, malformed, or contradicts itself.
@@ -181,13 +212,14 @@ def read_coco(path: Path) -> CocoFile:
             category, "name", (str,), path, f"categories[{index}]"
         )
     images = _read_images(content["images"], names, path)
-    instances, counters = _read_instances(content["annotations"], images, names, path)
+    instances, left_out = _read_instances(content["annotations"], images, names, path, only)
     return CocoFile(
         path=path,
         images=images,
         instances=instances,
         categories=tuple(dict.fromkeys(names.values())),
-        counters=counters,
+        counters=Counter(left_out.values()),
+        left_out=left_out,
     )
 
 
@@ -225,9 +257,13 @@ def _read_images(records: list[Any], names: dict[Id, str], path: Path) -> dict[I
 
 
 def _read_instances(
-    records: list[Any], images: dict[Id, ImageRecord], names: dict[Id, str], path: Path
-) -> tuple[dict[Id, tuple[Instance, ...]], Counter[str]]:
-    counters: Counter[str] = Counter()
+    records: list[Any],
+    images: dict[Id, ImageRecord],
+    names: dict[Id, str],
+    path: Path,
+    only: Collection[Id] | None,
+) -> tuple[dict[Id, tuple[Instance, ...]], dict[Id, str]]:
+    left_out: dict[Id, str] = {}
     grouped: dict[Id, list[Instance]] = {}
     seen: set[Id] = set()
     for index, record in enumerate(records):
@@ -236,37 +272,40 @@ def _read_instances(
         if identity in seen:
             raise RecipeError(f"{path}: {where}.id {identity!r} occurs twice; ids must be unique.")
         seen.add(identity)
+        if only is not None and identity not in only:
+            continue
         image_id = _field(record, "image_id", (int, str), path, where)
         category_id = _field(record, "category_id", (int, str), path, where)
-        if category_id not in names:
+        if category_id not in names and only is None:
             raise RecipeError(
                 f"{path}: {where} has category_id {category_id!r}, which is not among the "
                 f"{len(names)} categories of the file."
             )
         if image_id not in images:
-            counters["annotations_without_image"] += 1
+            left_out[identity] = "annotations_without_image"
             continue
-        polygons, rle, fault = _shape(record.get("segmentation"))
+        polygons, rles, fault = _shape(record.get("segmentation"))
         limit = MAX_OUTSIDE * max(images[image_id].size)
         if any(np.abs(polygon).max() > limit for polygon in polygons):
             fault = "annotations_malformed"  # pycocotools' memory grows with the coordinates
         instance = Instance(
             id=identity,
             image_id=image_id,
-            category=names[category_id],
+            category=names.get(category_id, str(category_id)),
             crowd=bool(record.get("iscrowd", 0)),
             polygons=polygons,
-            rle=rle,
+            rle=rles[0] if rles else None,
+            more_rles=rles[1:],
             box=_box(record.get("bbox")),
         )
         if not fault and _is_small(instance):
             empty = not instance.mask(images[image_id].size, str(path)).any()
             fault = "annotations_with_zero_area" if empty else ""
         if fault:
-            counters[fault] += 1
+            left_out[identity] = fault
             continue
         grouped.setdefault(image_id, []).append(instance)
-    return {key: tuple(value) for key, value in grouped.items()}, counters
+    return {key: tuple(value) for key, value in grouped.items()}, left_out
 
 
 def _box(value: Any) -> tuple[float, float, float, float]:
@@ -278,32 +317,39 @@ def _box(value: Any) -> tuple[float, float, float, float]:
     return float(value[0]), float(value[1]), float(value[2]), float(value[3])
 
 
-def _shape(segmentation: Any) -> tuple[Polygons, dict[str, Any] | None, str]:
-    """Polygons or RLE, and the counter of what is wrong ("" if nothing is)."""
-    if isinstance(segmentation, dict):
-        if isinstance(segmentation.get("counts"), list | str):
-            return (), segmentation, ""
-        return (), None, "annotations_malformed"
+def _shape(segmentation: Any) -> tuple[Polygons, tuple[dict[str, Any], ...], str]:
+    """Polygons or RLEs, and the counter of what is wrong ("" if nothing is)."""
+    codes = [segmentation] if isinstance(segmentation, dict) else segmentation
+    if isinstance(codes, list) and codes and all(isinstance(code, dict) for code in codes):
+        if all(isinstance(code.get("counts"), list | str) for code in codes):
+            return (), tuple(codes), ""
+        return (), (), "annotations_malformed"
     if not segmentation:
-        return (), None, "annotations_without_segmentation"
+        return (), (), "annotations_without_segmentation"
     if not isinstance(segmentation, list):
-        return (), None, "annotations_malformed"
+        return (), (), "annotations_malformed"
     parts = segmentation if isinstance(segmentation[0], list) else [segmentation]
     try:
         arrays = [np.asarray(part, dtype=np.float64) for part in parts]
     except (TypeError, ValueError):
-        return (), None, "annotations_malformed"
+        return (), (), "annotations_malformed"
     if any(array.ndim != 1 or not np.isfinite(array).all() for array in arrays):
-        return (), None, "annotations_malformed"
+        return (), (), "annotations_malformed"
     kept = tuple(array for array in arrays if array.size >= 6 and array.size % 2 == 0)
-    return kept, None, "" if kept else "annotations_with_under_6_coordinates"
+    return kept, (), "" if kept else "annotations_with_under_6_coordinates"
+
+
+def _covers_nothing(rle: dict[str, Any]) -> bool:
+    counts = rle["counts"]
+    runs = counts if isinstance(counts, list) else _decode_counts(counts)
+    if any(not isinstance(run, int) for run in runs):
+        return False  # damaged: told when it is decoded
+    return sum(runs[1::2]) == 0
 
 
 def _is_small(instance: Instance) -> bool:
     if instance.rle is not None:
-        counts = instance.rle["counts"]
-        runs = counts if isinstance(counts, list) else _decode_counts(counts)
-        return sum(runs[1::2]) == 0
+        return all(_covers_nothing(rle) for rle in (instance.rle, *instance.more_rles))
     area = 0.0
     for polygon in instance.polygons:
         x, y = polygon[0::2], polygon[1::2]

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from t4spp_recipes.natural.semantic.params import SemanticParams
+
 
 class CocoInstancesConfig(BaseModel):
     """Parameters of ``coco-instances``."""
@@ -53,10 +55,8 @@ class CocoInstancesConfig(BaseModel):
         return self
 
 
-class SemanticFolderConfig(BaseModel):
+class SemanticFolderConfig(SemanticParams):
     """Parameters of ``semantic-folder``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     root: Path | None = None
     """The dataset's folder, for a ``preset``."""
@@ -73,21 +73,8 @@ class SemanticFolderConfig(BaseModel):
     background: tuple[int, ...] | None = None
     """Class ids that no prompt asks for but that are scored. None: those whose class is called
     background, _background_ or others."""
-    prompts: Literal["by-class", "segment-all"] = "by-class"
-    """One sample an (image, class present), or one an image with every class."""
-    segment_all_kind: Literal["conditioned", "open"] = "conditioned"
-    """The family of templates of ``segment-all``: with or without the class list."""
-    min_pixels: int = Field(default=1, ge=1)
-    """A class with fewer pixels in an image gets no prompt and no target there; counted."""
-    no_target_share: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of samples that ask for a class that the picture does not show (by-class)."""
     val_share: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of images split off as ``val``, where the data have one split only."""
-    seed: int = 0
-    """Of ``val_share`` and ``no_target_share``."""
-    cache_dir: Path | None = None
-    """Where the index of classes per mask is kept. None: ``T4SPP_CACHE``, or t4spp's folder in
-    the user's cache. Never the dataset's folder."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> SemanticFolderConfig:
@@ -105,8 +92,6 @@ class SemanticFolderConfig(BaseModel):
                 raise ValueError("images: a folder a split needs masks a split as well")
             if isinstance(self.masks, dict) and not self.masks:
                 raise ValueError("masks: name at least one split, {train: FOLDER, val: FOLDER}")
-        if self.prompts == "segment-all" and self.no_target_share:
-            raise ValueError("no_target_share: segment-all asks for every class already")
         return self
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from t4spp.errors import RecipeError
-from t4spp_recipes.natural.class_lists import ClassList, make_class_list, read_class_names
+from t4spp_recipes.natural.class_lists import make_class_list, read_class_names
 from t4spp_recipes.natural.configs import SemanticFolderConfig
 from t4spp_recipes.natural.pictures import require_folder
-
-ALL = "all"
+from t4spp_recipes.natural.semantic.layout import ALL, Layout, SplitFolders, first_with
 
 CAMVID_CLASSES = (
     "sky",
@@ -59,23 +57,6 @@ WHERE_TO_GET = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class SplitFolders:
-    """One split: a folder of pictures, one of masks, and the stems that belong to it."""
-
-    images: Path | None
-    masks: Path
-    stems: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """A dataset on disk."""
-
-    splits: Mapping[str, SplitFolders]
-    classes: ClassList
-
-
 def find_layout(config: SemanticFolderConfig) -> Layout:
     """The folders and classes that a config means.
 
@@ -91,7 +72,7 @@ def find_layout(config: SemanticFolderConfig) -> Layout:
     if config.classes is not None:
         names = read_class_names(config.classes)
     return Layout(
-        splits=splits,
+        splits={name: (folders,) for name, folders in splits.items()},
         classes=make_class_list(
             names,
             void=void if config.void is None else config.void,
@@ -122,7 +103,7 @@ def _explicit(config: SemanticFolderConfig) -> Layout:
             masks=require_folder(folder, "semantic-folder: 'masks'", "Give the masks' folder."),
         )
     return Layout(
-        splits=splits,
+        splits={name: (folders,) for name, folders in splits.items()},
         classes=make_class_list(
             read_class_names(config.classes),
             void=config.void or (),
@@ -148,21 +129,14 @@ def _existing(
     return splits
 
 
-def _first_with(root: Path, below: Sequence[str], wanted: str) -> Path:
-    for name in ("", *below):
-        if (root / name / wanted).is_dir():
-            return root / name
-    return root
-
-
 def _camvid(root: Path, advice: str, config: SemanticFolderConfig) -> _Found:
-    base = _first_with(root, ("CamVid",), "train")
+    base = first_with(root, ("CamVid",), ("train",))
     parts = {name: (name, f"{name}annot") for name in ("train", "val", "test")}
     return _existing(base, parts, advice), dict(enumerate(CAMVID_CLASSES)), (11,)
 
 
 def _ade20k(root: Path, advice: str, config: SemanticFolderConfig) -> _Found:
-    base = _first_with(root, ("ADEChallengeData2016", "sampleData"), "annotations")
+    base = first_with(root, ("ADEChallengeData2016", "sampleData"), ("annotations",))
     parts = {
         "train": ("images/training", "annotations/training"),
         "val": ("images/validation", "annotations/validation"),
@@ -194,7 +168,7 @@ def _ade20k_names(root: Path, base: Path, advice: str) -> dict[int, str]:
 
 def _voc(root: Path, advice: str, config: SemanticFolderConfig) -> _Found:
     below = ("VOC2012", "VOCdevkit/VOC2012", "data_dataset_voc")
-    base = _first_with(root, below, "SegmentationClass")
+    base = first_with(root, below, ("SegmentationClass",))
     folders = _existing(base, {ALL: ("JPEGImages", "SegmentationClass")}, advice)[ALL]
     splits: dict[str, SplitFolders] = {}
     for name in ("train", "val", "trainval"):

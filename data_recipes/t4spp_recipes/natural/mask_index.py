@@ -15,11 +15,14 @@ import numpy as np
 
 from t4spp.errors import RecipeError
 from t4spp.pictures import picture_size
-from t4spp_recipes.natural.pictures import PictureFile, read_class_map, read_picture
+from t4spp.types import Box
+from t4spp_recipes.natural.pictures import PictureFile, read_picture
+from t4spp_recipes.natural.semantic.maps import PLAIN, MapReader, cut
+from t4spp_recipes.natural.semantic.tiling import Tiling
 from t4spp_recipes.progress import with_progress
 
 _log = logging.getLogger(__name__)
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +33,10 @@ class MaskRecord:
         stem: the files' common stem.
         mask: the class-id image.
         picture: None where there is none.
-        size: (H, W) of both.
-        counts: pixels by class id.
+        size: (H, W) of both, or of the window.
+        counts: pixels by class id; ``PADDING`` (-1) is what lies beyond the mask in a window.
+        window: in the mask's pixels, it may reach beyond them; None: the whole.
+        whole: (H, W) of the files where there is a window.
     """
 
     stem: str
@@ -39,6 +44,16 @@ class MaskRecord:
     picture: Path | None
     size: tuple[int, int]
     counts: dict[int, int]
+    window: Box | None = None
+    whole: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """The stem; of a window with its rows and columns, as ``P0003_0_896_512_1408``."""
+        if self.window is None:
+            return self.stem
+        box = self.window
+        return f"{self.stem}_{box.y0}_{box.y1}_{box.x0}_{box.x1}"
 
 
 def default_cache_dir() -> Path:
@@ -50,7 +65,12 @@ def default_cache_dir() -> Path:
 
 
 def index_masks(
-    pairs: Sequence[tuple[Path, Path | None]], cache_dir: Path | None
+    pairs: Sequence[tuple[Path, Path | None]],
+    cache_dir: Path | None,
+    *,
+    suffix: str = "",
+    reader: MapReader = PLAIN,
+    tiling: Tiling | None = None,
 ) -> tuple[MaskRecord, ...]:
     """Read every mask once, or the cached result of having done so.
 
@@ -60,36 +80,57 @@ def index_masks(
     Args:
         pairs: (mask, picture or None), in the order of the records.
         cache_dir: None: :func:`default_cache_dir`.
+        suffix: what a mask's stem has beyond its picture's.
+        reader: makes class ids of a file.
+        tiling: one record a window instead of one a mask.
 
     Raises:
         RecipeError: a mask cannot be read, or has another size than its picture.
     """
-    key = _fingerprint(pairs)
+    how = reader.name + (f" {tiling.fingerprint()}" if tiling else "")
+    key = _fingerprint(pairs, "" if how == PLAIN.name else how)
     path = (cache_dir or default_cache_dir()).expanduser() / f"mask-index-{key}.json"
     found = _read_cache(path, len(pairs))
     if found is None:
         found = [
-            _scan(mask, picture) for mask, picture in with_progress(pairs, "indexing masks", "mask")
+            _scan(mask, picture, reader, tiling)
+            for mask, picture in with_progress(pairs, "indexing masks", "mask")
         ]
         _write_cache(path, found)
     return tuple(
-        MaskRecord(
-            stem=mask.stem,
-            mask=mask,
-            picture=picture,
-            size=(height, width),
-            counts={int(number): pixels for number, pixels in counts.items()},
-        )
-        for (mask, picture), (height, width, counts) in zip(pairs, found, strict=True)
+        record
+        for (mask, picture), scanned in zip(pairs, found, strict=True)
+        for record in _records(mask, picture, scanned, suffix, tiling)
     )
 
 
-def pair_faults(pairs: Sequence[tuple[Path, Path | None]]) -> list[str]:
+def _records(
+    mask: Path, picture: Path | None, scanned: _Scanned, suffix: str, tiling: Tiling | None
+) -> list[MaskRecord]:
+    height, width, counted = scanned
+    stem = mask.stem.removesuffix(suffix)
+    whole = (height, width)
+    boxes: Sequence[Box | None] = (None,) if tiling is None else tiling.boxes(whole)
+    return [
+        MaskRecord(
+            stem=stem,
+            mask=mask,
+            picture=picture,
+            size=whole if box is None else (box.height, box.width),
+            counts={int(number): pixels for number, pixels in counts.items()},
+            window=box,
+            whole=None if box is None else whole,
+        )
+        for box, counts in zip(boxes, counted, strict=True)
+    ]
+
+
+def pair_faults(pairs: Sequence[tuple[Path, Path | None]], reader: MapReader = PLAIN) -> list[str]:
     """What is wrong with masks and pictures, one message each; all of them are read."""
     messages: list[str] = []
     for mask, picture in with_progress(pairs, "reading", "mask"):
         try:
-            _scan(mask, picture)
+            _scan(mask, picture, reader, None)
         except RecipeError as error:
             messages.append(str(error))
         try:
@@ -100,22 +141,31 @@ def pair_faults(pairs: Sequence[tuple[Path, Path | None]]) -> list[str]:
     return messages
 
 
-_Scanned = tuple[int, int, dict[str, int]]
+_Scanned = tuple[int, int, list[dict[str, int]]]
+"""Height, width, and the pixels by class id of every window (of the whole, where there is none)."""
 
 
-def _scan(mask: Path, picture: Path | None) -> _Scanned:
-    class_map = read_class_map(mask)
+def _scan(
+    mask: Path, picture: Path | None, reader: MapReader = PLAIN, tiling: Tiling | None = None
+) -> _Scanned:
+    class_map = reader(mask)
     height, width = class_map.shape
     if picture is not None:
         file = PictureFile(path=picture, size=(height, width), masks=str(mask))
         file.check_size(picture_size(picture))
-    numbers, pixels = np.unique(class_map, return_counts=True)
-    counts = {str(int(number)): int(num) for number, num in zip(numbers, pixels, strict=True)}
-    return height, width, counts
+    boxes: Sequence[Box | None] = (None,) if tiling is None else tiling.boxes((height, width))
+    counted = []
+    for box in boxes:
+        part = class_map if box is None else cut(class_map, box)
+        numbers, pixels = np.unique(part, return_counts=True)
+        counted.append(
+            {str(int(number)): int(num) for number, num in zip(numbers, pixels, strict=True)}
+        )
+    return height, width, counted
 
 
-def _fingerprint(pairs: Sequence[tuple[Path, Path | None]]) -> str:
-    digest = hashlib.sha256(f"{_VERSION}\n".encode())
+def _fingerprint(pairs: Sequence[tuple[Path, Path | None]], how: str) -> str:
+    digest = hashlib.sha256(f"{_VERSION}\n{how}".encode())
     for pair in pairs:
         for path in pair:
             if path is None:

@@ -11,6 +11,10 @@ from t4spp_recipes.natural.configs import (
     InstanceFolderConfig,
     SemanticFolderConfig,
 )
+from t4spp_recipes.natural.instruction_config import VISUAL_INSTRUCTIONS
+from t4spp_recipes.natural.panoptic_config import COCO_PANOPTIC
+from t4spp_recipes.natural.referring.components import REFERRING_COMPONENTS
+from t4spp_recipes.natural.semantic.components import SEMANTIC_COMPONENTS
 from t4spp_recipes.natural.sources import COCO_SOURCES, INSTANCE_SOURCES, SEMANTIC_SOURCES
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ def _build_instance_folder(config: InstanceFolderConfig) -> InstanceFolder:
 
 @hookimpl
 def t4spp_recipes() -> list[Component]:
-    """The recipes ``coco-instances``, ``semantic-folder`` and ``instance-folder``."""
+    """Recipes of any such data (folders, COCO's JSON), and datasets known by name."""
     return [
         Component(
             name="coco-instances",
@@ -65,4 +69,8 @@ def t4spp_recipes() -> list[Component]:
             requires=("PIL",),
             sources=INSTANCE_SOURCES,
         ),
+        COCO_PANOPTIC,
+        *SEMANTIC_COMPONENTS,
+        *REFERRING_COMPONENTS,
+        VISUAL_INSTRUCTIONS,
     ]

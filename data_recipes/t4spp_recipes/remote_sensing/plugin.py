@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from t4spp.components import Component
 from t4spp.hookspecs import hookimpl
 from t4spp_recipes.remote_sensing.configs import GeoTiffConfig
+from t4spp_recipes.remote_sensing.datasets.components import DATASET_COMPONENTS
 from t4spp_recipes.remote_sensing.geoshapes.params import GeoShapesConfig
 from t4spp_recipes.remote_sensing.sources import GEOSHAPES_SOURCES, GEOTIFF_SOURCES, XYZ_SOURCES
 from t4spp_recipes.remote_sensing.xyz_config import XyzTilesConfig
@@ -39,7 +40,7 @@ def _build_geoshapes(config: GeoShapesConfig) -> GeoShapes:
 
 @hookimpl
 def t4spp_recipes() -> list[Component]:
-    """The recipes ``geotiff``, ``xyz-tiles`` and ``geoshapes``."""
+    """Recipes of any georeferenced data, generated scenes, and datasets known by name."""
     return [
         Component(
             name="geotiff",
@@ -65,4 +66,5 @@ def t4spp_recipes() -> list[Component]:
             requires=REQUIRES,
             sources=GEOSHAPES_SOURCES,
         ),
+        *DATASET_COMPONENTS,
     ]

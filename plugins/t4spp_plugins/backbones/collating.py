@@ -186,7 +186,11 @@ class Collator:
                 "data.prompting.shots=0, or choose a backbone that reads several pictures."
             )
         chat = self.chat
-        prompt = [*chat.before, *chat.ids(conversation.question), *chat.between]
+        prompt: list[int] = []
+        for question, answer in conversation.turns:
+            prompt += [*chat.before, *chat.ids(question), *chat.between]
+            prompt += [*chat.ids(answer), *chat.after]
+        prompt += [*chat.before, *chat.ids(conversation.question), *chat.between]
         if not training:
             return Turn(prompt=prompt, answer=[])
         if conversation.answer is None:

@@ -125,13 +125,13 @@ class Collator:
                 f"conversation {conversation.id!r} shows {len(told) - 1} examples, each with its "
                 "own. Ask without examples, or choose a family that reads several pictures."
             )
-        turns = [
-            Turn(
-                question=self.text.guarded(turn.question),
-                answer=None if turn.answer is None else self.text.guarded(turn.answer),
+        if conversation.turns and not self.profile.converses:
+            raise BackboneError(
+                f"hf-vlm: the family {self.profile.name} answers one question a prompt, and "
+                f"conversation {conversation.id!r} has {len(conversation.turns)} turns before it. "
+                "Take the first turns alone, or choose a family that holds a conversation."
             )
-            for turn in told
-        ]
+        turns = [turn for one in told for turn in self._turns(one)]
         prompt = self.profile.prompt(self.processor, turns)
         pictures = [Pictures.fromarray(turn.load_image()) for turn in told]
         begin = self.text.tokenizer.bos_token
@@ -148,6 +148,18 @@ class Collator:
                 "such pictures out, or crop them."
             ) from error
         return dict(encoded)
+
+    def _turns(self, conversation: Conversation) -> list[Turn]:
+        """The turns about one picture, which stands in the first."""
+        told = [*conversation.turns, (conversation.question, conversation.answer)]
+        return [
+            Turn(
+                question=self.text.guarded(question),
+                answer=None if answer is None else self.text.guarded(answer),
+                pictured=place == 0,
+            )
+            for place, (question, answer) in enumerate(told)
+        ]
 
     def _padded(self, rows: Sequence[torch.Tensor], name: str, *, right: bool) -> torch.Tensor:
         """int64[L] of several lengths to [B, L]."""

@@ -31,12 +31,14 @@ class Turn:
     """One question, and its answer where it is told.
 
     Attributes:
-        question: the user's words, behind a picture.
+        question: the user's words.
         answer: the assistant's; None for the question that is asked.
+        pictured: whether a picture stands before the question.
     """
 
     question: str
     answer: str | None = None
+    pictured: bool = True
 
 
 _LANGUAGE_LAYERS = r"layers\.\d+\.(self_attn|mlp)\.\w+_proj"
@@ -85,6 +87,7 @@ class Profile:
         parts: of the model.
         box_format: how the family writes boxes by itself; None where it has no format.
         several_images: whether a prompt may hold several pictures.
+        converses: whether a prompt may hold several turns.
         end: the token that ends an answer; None: the tokenizer's end token.
         answer_type: what ``token_type_ids`` say of an answer's tokens.
         requires: import names of packages that its processor needs beyond transformers'.
@@ -96,6 +99,7 @@ class Profile:
     parts: Mapping[PartName, Part] = field(repr=False)
     box_format: str | None = None
     several_images: bool = True
+    converses: bool = True
     end: str | None = None
     answer_type: int = 0
     requires: tuple[str, ...] = ()
@@ -122,7 +126,7 @@ class Profile:
     def prompt(self, processor: Any, turns: Sequence[Turn]) -> str:
         """The text that the model reads before it answers the last turn.
 
-        Every question stands behind the family's placeholder of a picture.
+        A turn that shows a picture has its placeholder before the question.
         """
         return self._rendered(processor, turns, asks=True)
 
@@ -156,7 +160,9 @@ class Profile:
     def _rendered(self, processor: Any, turns: Sequence[Turn], *, asks: bool) -> str:
         messages: list[dict[str, Any]] = []
         for turn in turns:
-            question = [{"type": "image"}, {"type": "text", "text": turn.question}]
+            question = [{"type": "text", "text": turn.question}]
+            if turn.pictured:
+                question.insert(0, {"type": "image"})
             messages.append({"role": "user", "content": question})
             if turn.answer is not None:
                 answer = [{"type": "text", "text": turn.answer}]

@@ -11,8 +11,9 @@ Shapes: B pictures, N image tokens (256), K labels of a batch, background among 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -48,8 +49,19 @@ class Truth:
     shares: dict[str, Tensor]
 
 
+def with_masks(samples: Sequence[Sample], generator: torch.Generator) -> Iterator[int]:
+    """Places of samples that ask for masks, shuffled anew in every pass; without any it ends."""
+    found = True
+    while found:
+        found = False
+        for index in torch.randperm(len(samples), generator=generator).tolist():
+            if samples[index].kind != "dialogue":
+                found = True
+                yield index
+
+
 def about_one_picture(samples: Sequence[Sample], index: int) -> list[Sample]:
-    """A sample and its neighbours about the same picture, in their order."""
+    """A sample and its neighbours about the same picture, in their order, none in words."""
     found = [samples[index]]
     name = found[0].image_id
     if not name:
@@ -58,7 +70,8 @@ def about_one_picture(samples: Sequence[Sample], index: int) -> list[Sample]:
         for place in range(index + step, index + step * (NUM_PROBED + 1), step):
             if not 0 <= place < len(samples) or samples[place].image_id != name:
                 break
-            found.insert(0 if step < 0 else len(found), samples[place])
+            if samples[place].kind != "dialogue":
+                found.insert(0 if step < 0 else len(found), samples[place])
     return found
 
 
@@ -106,7 +119,8 @@ def align(
 
     Args:
         connector: on the CPU or a GPU.
-        samples: to learn from; drawn with those about the same picture.
+        samples: to learn from; drawn with those about the same picture. Questions in words are left
+            out, they say nothing of what lies where; without other samples nothing is learnt.
         features: a picture's, float32[256, 64, 64].
         word: a label's embedding, float32[D].
         steps: of AdamW, :data:`BATCH_SIZE` pictures each; the rate falls to zero along a half
@@ -121,11 +135,11 @@ def align(
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(connector.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    order: list[int] = []
+    drawn = with_masks(samples, generator)
     for _ in range(steps):
-        while len(order) < BATCH_SIZE:
-            order += torch.randperm(len(samples), generator=generator).tolist()
-        chosen, order = order[:BATCH_SIZE], order[BATCH_SIZE:]
+        chosen = list(islice(drawn, BATCH_SIZE))
+        if len(chosen) < BATCH_SIZE:
+            break
         pictures = [about_one_picture(samples, index) for index in chosen]
         seen = torch.stack([features(together[0].image) for together in pictures])
         sizes = torch.tensor([together[0].size for together in pictures])

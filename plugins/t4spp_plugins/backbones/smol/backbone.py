@@ -207,6 +207,9 @@ class SmolBackbone(ChatBackbone):
                 seed=seed,
                 progress=progress,
             )
+        if not losses:
+            logger.warning("the connector learnt no words: no training sample asks for a mask")
+            return
         logger.info(
             "the connector learnt words in %d steps: loss %.3f -> %.3f",
             steps,

@@ -33,6 +33,7 @@ PROFILE = PaliGemmaProfile(
     checkpoint="google/paligemma2-3b-mix-224",
     box_format="<locY0><locX0><locY1><locX1>, 0000..1023 of the height and the width",
     several_images=False,
+    converses=False,
     answer_type=1,
     parts=parts(Part(prefix=r"model\.multi_modal_projector\.", layers="linear")),
 )

@@ -11,10 +11,11 @@ from torchmetrics import Metric
 from t4spp.evaluation.bootstrap import Terms
 from t4spp.evaluation.metrics import BoxAccuracy, CumulativeIoU, EmptyAccuracy, MeanIoU, box_ious
 from t4spp.evaluation.pairs import PairScore
+from t4spp.evaluation.protocols.base import Answered, EvaluationProtocol
 from t4spp.types import Box
 
 
-class NativeProtocol:
+class NativeProtocol(EvaluationProtocol[PairScore]):
     """cIoU, mean IoU and Acc@0.5 over pairs with a target; N-acc over pairs without one.
 
     Pairs without a target never enter the first three: a model that answers "nothing" gains
@@ -23,6 +24,7 @@ class NativeProtocol:
     """
 
     name = "native"
+    summary = "referring scores at the picture's own resolution, every prompt once"
 
     def __init__(self) -> None:
         """Make the metrics."""
@@ -33,15 +35,19 @@ class NativeProtocol:
             "n_acc": EmptyAccuracy(),
         }
 
-    def update(self, pairs: Sequence[PairScore], device: torch.device | None = None) -> None:
+    def measure(self, answered: Answered) -> Sequence[PairScore]:
+        """The answer's pairs."""
+        return answered.pairs
+
+    def update(self, rows: Sequence[PairScore], device: torch.device | None = None) -> None:
         """Add pairs to the metrics; an empty sequence is allowed.
 
         Args:
-            pairs: rows of this process.
+            rows: of this process.
             device: where the metrics' states meet other processes'; None for the CPU.
         """
-        present = [pair for pair in pairs if pair.has_target]
-        absent = [pair for pair in pairs if not pair.has_target]
+        present = [pair for pair in rows if pair.has_target]
+        absent = [pair for pair in rows if not pair.has_target]
 
         def column(rows: Sequence[PairScore], value: Callable[[PairScore], int]) -> torch.Tensor:
             return torch.tensor([value(row) for row in rows], dtype=torch.int64, device=device)
@@ -59,21 +65,16 @@ class NativeProtocol:
         )
         self.metrics["n_acc"].update(column(absent, lambda pair: pair.says_nothing))
 
-    def compute(self) -> dict[str, float]:
-        """The scores over all processes; NaN where nothing counts. All processes must call it."""
-        return {name: float(metric.compute()) for name, metric in self.metrics.items()}
-
-    @staticmethod
-    def terms(pairs: Sequence[PairScore]) -> dict[str, Terms]:
-        """The same scores as ratios of sums over ``pairs``, for the bootstrap."""
-        present = np.array([pair.has_target for pair in pairs], dtype=np.float64)
-        ious = np.array([pair.iou for pair in pairs], dtype=np.float64)
-        intersection = np.array([pair.intersection for pair in pairs], dtype=np.float64)
-        union = np.array([pair.union for pair in pairs], dtype=np.float64)
-        silent = np.array([pair.says_nothing for pair in pairs], dtype=np.float64)
+    def terms(self, rows: Sequence[PairScore]) -> dict[str, Terms]:
+        """The same scores as ratios of sums over pairs, for the bootstrap."""
+        present = np.array([pair.has_target for pair in rows], dtype=np.float64)
+        ious = np.array([pair.iou for pair in rows], dtype=np.float64)
+        intersection = np.array([pair.intersection for pair in rows], dtype=np.float64)
+        union = np.array([pair.union for pair in rows], dtype=np.float64)
+        silent = np.array([pair.says_nothing for pair in rows], dtype=np.float64)
         boxes = box_ious(
-            _boxes([pair.predicted_box for pair in pairs]),
-            _boxes([pair.true_box for pair in pairs]),
+            _boxes([pair.predicted_box for pair in rows]),
+            _boxes([pair.true_box for pair in rows]),
         ).numpy()
         return {
             "mean_iou": Terms(numerator=ious * present, denominator=present),

@@ -1,0 +1,1 @@
+"""Referring and reasoning segmentation of photographs, one recipe a dataset."""

@@ -1,0 +1,1 @@
+"""Published remote-sensing datasets, each a recipe of its own."""

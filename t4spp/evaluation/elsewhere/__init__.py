@@ -1,0 +1,1 @@
+"""Predictions that other systems wrote: readers of their files, and their scores."""

@@ -1,0 +1,1 @@
+"""Evaluation protocols: named presets of what is compared, at which size, and averaged how."""
