@@ -54,6 +54,7 @@ class Piece:
         tight: around its mask, in the scene.
         view: the window.
         cut: whether its mask reaches a border of the window that is not the scene's.
+        mask: bool of the tight box's size.
     """
 
     number: int
@@ -63,13 +64,18 @@ class Piece:
     tight: Box
     view: View
     cut: bool
+    mask: BoolMask = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Threshold once: every window that meets this one asks for parts of the mask."""
+        rows = slice(self.tight.y0 - self.box.y0, self.tight.y1 - self.box.y0)
+        columns = slice(self.tight.x0 - self.box.x0, self.tight.x1 - self.box.x0)
+        self.mask = self.levels[rows, columns] >= INSIDE
 
     def mask_in(self, box: Box) -> BoolMask:
-        """The mask in a box that lies in the piece's own, bool of its size."""
-        rows = slice(box.y0 - self.box.y0, box.y1 - self.box.y0)
-        columns = slice(box.x0 - self.box.x0, box.x1 - self.box.x0)
-        inside: BoolMask = self.levels[rows, columns] >= INSIDE
-        return inside
+        """The mask in a box that lies in the tight one, bool of its size."""
+        rows = slice(box.y0 - self.tight.y0, box.y1 - self.tight.y0)
+        return self.mask[rows, box.x0 - self.tight.x0 : box.x1 - self.tight.x0]
 
     def area_in(self, box: Box) -> int:
         """Pixels of the mask in ``box``."""

@@ -43,14 +43,17 @@ class _Handles:
         return self._open[key]
 
     def read(self, scene: Scene, bands: tuple[int, ...], box: Box) -> Any:
-        """([B, h, w], masks uint8[B, h, w] or None) of a box inside the scene."""
+        """([B, h, w], channels beside each other; masks uint8[B, h, w] or None) of a box inside."""
         import rasterio
 
         window = box.slices
         with self._lock, gdal_errors(scene.path), rasterio.Env(**read_options()):
             dataset = self.get(scene)
             try:
-                pixels = dataset.read(list(bands), window=window)
+                kind = np.result_type(*(dataset.dtypes[band - 1] for band in bands))
+                # laid out as a picture is, so that none has to be turned round afterwards
+                pixels = np.moveaxis(np.empty((box.height, box.width, len(bands)), kind), 2, 0)
+                dataset.read(list(bands), window=window, out=pixels)
                 masks = None
                 if scene.has_gaps and scene.alpha not in bands:
                     masks = dataset.read_masks(list(bands), window=window)

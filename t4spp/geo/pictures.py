@@ -195,13 +195,16 @@ class SceneReader:
             GeoError: the file cannot be read, or has changed since its header was read.
         """
         values, valid = self._values(box, out_size)
-        image = np.zeros((*out_size, 3), dtype=np.uint8)
         if self._scaled:
             for band, limits in zip(values, self.limits(), strict=True):
                 _stretch(band, limits)
         elif values.dtype != np.uint8:
             np.rint(values, out=values)
-        image[...] = np.moveaxis(values, 0, 2)
+        picture = np.moveaxis(values, 0, 2)
+        if picture.shape[2] == 3:
+            image = np.ascontiguousarray(picture, dtype=np.uint8)
+        else:  # one band is grey
+            image = np.repeat(picture.astype(np.uint8), 3, axis=2)
         if not valid.all():
             image[~valid] = 0
         return image, valid

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from t4spp.errors import GeoError
@@ -18,7 +18,7 @@ from t4spp.geo.pictures import SceneReader
 from t4spp.geo.scenes import check_unchanged
 from t4spp.geo.stitching import Stitcher
 from t4spp.geo.windows import Window, WindowGrid
-from t4spp.types import BoolMask, Image, Region
+from t4spp.types import BoolMask, Box, Image, Region
 
 MAX_ROWS_BYTES = 8 * 2**30
 """What the rows under work may take; beyond it smaller windows are asked for."""
@@ -45,8 +45,9 @@ class WindowPicture:
 
 Answer = Callable[[Sequence[WindowPicture]], Sequence[Sequence[Region]]]
 """Given windows with data, the regions of each, of all phrases; in order."""
-Watch = Callable[[WindowPicture], object]
-"""Told of every window that was read, with or without data."""
+Watch = Callable[[Box, Image, BoolMask], object]
+"""Told of all that is read, with or without data: a box of the scene, its uint8[h, w, 3], and
+bool[h, w], where there are data."""
 Progress = Callable[[int], object]
 """Told how many windows have just been done."""
 
@@ -88,7 +89,8 @@ def stitch_scene(
         answer: asked with up to ``chunk`` windows at a time, always the same ones.
         stitcher: made for the scene's size.
         chunk: windows that are read and answered together.
-        watch: told of every window in order, before it is answered; in the thread that reads ahead.
+        watch: told of all that is read, in order, before it is answered; in the thread that reads
+            ahead.
         progress: told about windows that are done.
 
     Returns:
@@ -121,7 +123,7 @@ def read_chunks(
 ) -> Iterator[list[WindowPicture]]:
     """The windows of a grid in order, ``chunk`` at a time, the next few read ahead in a thread.
 
-    ``watch`` is told of each there.
+    ``watch`` is told there of what is read.
     """
     starts = iter(range(0, len(grid), chunk))
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
@@ -144,11 +146,42 @@ def read_chunks(
 def _read(
     reader: SceneReader, grid: WindowGrid, start: int, chunk: int, watch: Watch | None
 ) -> list[WindowPicture]:
-    pictures = []
-    for number in range(start, min(start + chunk, len(grid))):
-        window = grid[number]
-        image, valid = reader.read(window.box, window.out_size)
-        pictures.append(WindowPicture(number=number, window=window, image=image, valid=valid))
+    pictures: list[WindowPicture] = []
+    numbers = range(start, min(start + chunk, len(grid)))
+    for windows in _stretches([(number, grid[number]) for number in numbers]):
+        (_, first), (_, last) = windows[0], windows[-1]
+        box = replace(first.box, x1=last.box.x1)
+        size = first.out_size if len(windows) == 1 else (box.height, box.width)
+        image, valid = reader.read(box, size)
         if watch is not None:
-            watch(pictures[-1])
+            watch(box, image, valid)
+        for number, window in windows:
+            part = image, valid
+            if len(windows) > 1:
+                columns = slice(window.box.x0 - box.x0, window.box.x1 - box.x0)
+                part = image[:, columns].copy(), valid[:, columns].copy()
+            pictures.append(
+                WindowPicture(number=number, window=window, image=part[0], valid=part[1])
+            )
     return pictures
+
+
+def _stretches(windows: Sequence[tuple[int, Window]]) -> Iterator[list[tuple[int, Window]]]:
+    """Neighbours of one row that can be cut out of one picture, because none is resampled."""
+    found: list[tuple[int, Window]] = []
+    for number, window in windows:
+        if found and not (
+            _is_as_stored(window)
+            and _is_as_stored(found[-1][1])
+            and window.box.y0 == found[-1][1].box.y0
+            and window.box.x0 <= found[-1][1].box.x1
+        ):
+            yield found
+            found = []
+        found.append((number, window))
+    if found:
+        yield found
+
+
+def _is_as_stored(window: Window) -> bool:
+    return window.out_size == (window.box.height, window.box.width)

@@ -21,7 +21,7 @@ from t4spp.geo.cog import BLOCK, MaskFile
 from t4spp.geo.layers import ObjectLayers
 from t4spp.geo.overview import Overview
 from t4spp.geo.pictures import PictureView, SceneReader
-from t4spp.geo.predicting import WindowPicture, stitch_scene
+from t4spp.geo.predicting import stitch_scene
 from t4spp.geo.scenes import read_options, read_scene
 from t4spp.geo.stitching import SceneObject, Stitcher, Strip
 from t4spp.geo.windows import WindowGrid, WindowView, plan_windows
@@ -196,7 +196,7 @@ def bench_scene(
             grid,
             lambda pictures: [regions] * len(pictures),
             stitcher,
-            watch=lambda p: _lay(overview, p),
+            watch=overview.add,
             progress=told,
         )
         stitched = time.perf_counter()
@@ -229,10 +229,6 @@ class _Sink:
 
     def objects(self, objects: Sequence[SceneObject]) -> None:
         self.layers.add(objects)
-
-
-def _lay(overview: Overview, picture: WindowPicture) -> None:
-    overview.add(picture.window.box, picture.image, picture.valid)
 
 
 def _read_and_write(

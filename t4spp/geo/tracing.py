@@ -14,12 +14,12 @@ from t4spp.geo.rasterising import rasterising
 Numbers = npt.NDArray[np.int32]
 """int32[H, W]: 0 nothing, n the n-th thing."""
 
-_BREAK = 1024
-"""Empty columns that part two stretches of a strip which are traced apart."""
-
 
 def trace(numbers: Numbers, top: int) -> Mapping[int, list[Any]]:
     """The polygons of every number in a strip, four-connected, along the pixels' edges.
+
+    Tracing costs by the pixel, and most of a strip is empty: things are laid side by side, each in
+    its box, those of about one height together, where that makes less of it.
 
     Args:
         numbers: int32[R, W].
@@ -28,19 +28,71 @@ def trace(numbers: Numbers, top: int) -> Mapping[int, list[Any]]:
     Returns:
         Shapely polygons by number; x counts columns and y rows of the scene.
     """
-    from rasterio.features import shapes
-    from rasterio.transform import Affine
-    from shapely import Polygon
+    import shapely
+    from scipy import ndimage
 
     found: defaultdict[int, list[Any]] = defaultdict(list)
+    spans = ndimage.find_objects(numbers)
+    boxes = {number: span for number, span in enumerate(spans, start=1) if span is not None}
     with rasterising():
-        for first, last in _stretches(np.asarray(numbers.any(axis=0))):
-            part = np.ascontiguousarray(numbers[:, first:last])
-            place = Affine.translation(first, top)
-            for outline, number in shapes(part, mask=part > 0, connectivity=4, transform=place):
-                rings = outline["coordinates"]
-                found[int(number)].append(Polygon(rings[0], rings[1:]))
+        for shelf in _shelves(boxes, numbers.shape[1]):
+            laid, places = _laid_out(numbers, boxes, shelf) if shelf else (numbers, None)
+            traced = list(_outlines(laid))
+            owners = [number for number, _ in traced]
+            outlines = np.array([outline for _, outline in traced], dtype=object)
+            moved = np.zeros((len(owners), 2)) if places is None else places[owners]
+            moved[:, 1] += top
+            steps = np.repeat(moved, shapely.get_num_coordinates(outlines), axis=0)
+            shapely.set_coordinates(outlines, shapely.get_coordinates(outlines) + steps)
+            for number, outline in zip(owners, outlines, strict=True):
+                found[number].append(outline)
     return found
+
+
+def _shelves(boxes: Mapping[int, Any], width: int) -> Iterator[list[int]]:
+    """Numbers that are traced together; an empty list, and nothing else, for the whole strip."""
+    by_height: defaultdict[int, list[int]] = defaultdict(list)
+    for number, (rows, _) in boxes.items():
+        by_height[(rows.stop - rows.start).bit_length()].append(number)
+    pixels = sum(
+        max(boxes[n][0].stop - boxes[n][0].start for n in shelf)
+        * sum(boxes[n][1].stop - boxes[n][1].start for n in shelf)
+        for shelf in by_height.values()
+    )
+    tall = max((rows.stop for rows, _ in boxes.values()), default=0)
+    if pixels < tall * width:
+        yield from by_height.values()
+    elif boxes:
+        yield []
+
+
+def _laid_out(
+    numbers: Numbers, boxes: Mapping[int, Any], shelf: Sequence[int]
+) -> tuple[Numbers, npt.NDArray[np.float64]]:
+    """The things of a shelf side by side, and by number how far, (x, y), they must go back."""
+    height = max(boxes[number][0].stop - boxes[number][0].start for number in shelf)
+    width = sum(boxes[number][1].stop - boxes[number][1].start for number in shelf)
+    laid = np.zeros((height, width), dtype=np.int32)
+    moved = np.zeros((max(shelf) + 1, 2))
+    x = 0
+    for number in shelf:
+        rows, columns = boxes[number]
+        part = numbers[rows, columns]
+        place = laid[: part.shape[0], x : x + part.shape[1]]
+        np.copyto(place, part, where=part == number)
+        moved[number] = (columns.start - x, rows.start)
+        x += part.shape[1]
+    return laid, moved
+
+
+def _outlines(numbers: Numbers) -> Iterator[tuple[int, Any]]:
+    """(number, shapely polygon) of every connected part, in the array's own pixels."""
+    from rasterio.features import shapes
+    from shapely import Polygon
+
+    for outline, number in shapes(numbers, mask=numbers > 0, connectivity=4):
+        rings = outline["coordinates"]
+        yield int(number), Polygon(rings[0], rings[1:])
 
 
 def joined(parts: Sequence[Any]) -> Any:
@@ -80,15 +132,3 @@ def simplified(outlines: Sequence[Any], tolerance: float) -> Any:
         repaired = areal(simpler[index])
         simpler[index] = whole[index] if repaired is None else repaired
     return simpler
-
-
-def _stretches(filled: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Half-open ranges of columns that hold something, apart by more than ``_BREAK``."""
-    columns = np.flatnonzero(filled)
-    if columns.size == 0:
-        return
-    breaks = np.flatnonzero(np.diff(columns) > _BREAK)
-    starts = columns[np.concatenate([[0], breaks + 1])]
-    ends = columns[np.concatenate([breaks, [columns.size - 1]])] + 1
-    for first, last in zip(starts, ends, strict=True):
-        yield int(first), int(last)

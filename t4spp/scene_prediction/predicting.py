@@ -290,7 +290,7 @@ def _predict(job: _Job, folder: OutputFolder, progress: Begin | None) -> dict[st
             answerer,
             stitcher,
             chunk=job.meta["chunk"],
-            watch=lambda p: overview.add(p.window.box, p.image, p.valid),
+            watch=overview.add,
             progress=None if progress is None else progress(len(job.grid)),
         )
         sink.finish()

@@ -150,14 +150,18 @@ def test_several_phrases_take_one_pass_and_a_band_each(run, scene, tmp_path, mon
     read = []
     original = files.Overview.add
     monkeypatch.setattr(
-        files.Overview, "add", lambda self, *args: (read.append(1), original(self, *args))
+        files.Overview, "add", lambda self, *args: (read.append(args[0]), original(self, *args))
     )
     out = tmp_path / "out"
     phrases = ("red ground", "<img src=x>")
     assert _predict(run, scene, "-o", out, "--window", 64, phrases=phrases) == 0
     record = json.loads((out / "scene.json").read_text())
     assert [phrase["label"] for phrase in record["phrases"]] == list(phrases)
-    assert len(read) == record["counters"]["windows"] == 16
+    assert record["counters"]["windows"] == 16
+    # the four windows of a grid row are cut out of one stretch, which is read once
+    assert [(box.y0, box.height, box.width) for box in read] == [
+        (top, 64, 208) for top in (0, 48, 96, 144)
+    ]
     assert sum(record["answers"][name] for name in ("ok", "repaired", "invalid")) == 32
     masks = _mask(out)
     assert masks.shape[0] == 2
