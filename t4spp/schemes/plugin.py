@@ -9,11 +9,12 @@ from t4spp.schemes.image_text import ImageFull, ImageIrle, ImageRrle
 from t4spp.schemes.image_wise import ImageParams
 from t4spp.schemes.next_brick import NextBrick, NextBrickParams
 from t4spp.schemes.semantic_brick import SemanticBrick
+from t4spp.schemes.span_brick import SpanBrick, SpanBrickParams
 
 
 @hookimpl
 def t4spp_schemes() -> list[Component]:
-    """The five schemes of the core."""
+    """The schemes of the core."""
     return [
         Component(
             name=ImageFull.name,
@@ -44,5 +45,11 @@ def t4spp_schemes() -> list[Component]:
             config=NextBrickParams,
             build=NextBrick,
             summary="box and runs on a grid inside it, each coordinate and run one new token",
+        ),
+        Component(
+            name=SpanBrick.name,
+            config=SpanBrickParams,
+            build=SpanBrick,
+            summary="box and the foreground spans of each row inside it, each one new token",
         ),
     ]

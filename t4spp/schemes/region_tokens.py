@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from t4spp.schemes.box_wise import HEADER, STEPS, Steps
+from t4spp.schemes.box_wise import HEADER, NUMBER, STEPS, Steps
+from t4spp.schemes.grammar import label_terminal
 from t4spp.schemes.parsing import Notes, shorten, strip_blanks
 from t4spp.schemes.rows import bounded
+from t4spp.schemes.tokens import count_tokens
 from t4spp.types import BACKGROUND
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Coordinates = Literal["tokens", "digits"]
+"""How a box is written: four of 1000 new tokens, or four numbers in digits."""
 
 FIRST_COORDINATE = "<|loc0|>"
 """The ids that a tokenizer gives the coordinates follow each other, as a scheme lists them."""
@@ -148,3 +156,43 @@ class RegionReader(ABC, Generic[D]):
         if not self.tokens:
             self.notes.add("other-coordinates", "a box in tokens where digits are the format")
         draft.locs.append(bounded(digits))
+
+
+class BoxSpelling:
+    """How a region's label and box are written: coordinates as tokens, or in digits."""
+
+    def __init__(self, coordinates: Coordinates) -> None:
+        """Name the tokens."""
+        self.located = coordinates == "tokens"
+        self._loc = tuple(f"<|loc{n}|>" for n in range(STEPS))
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """``<|loc0|>`` to ``<|loc999|>``; none for digits."""
+        return self._loc if self.located else ()
+
+    @property
+    def explained(self) -> str:
+        """What follows the label, in plain English."""
+        if self.located:
+            return "its four numbers as <|loc0|> to <|loc999|>"
+        return '"| " and the four numbers of its box'
+
+    def spell(self, label: str, steps: Steps) -> str:
+        """Label and box."""
+        if self.located:
+            return label + "".join(self._loc[step] for step in steps)
+        return label + "| " + " ".join(str(step) for step in steps)
+
+    def rules(self, names: Sequence[str] | None, max_label_chars: int) -> list[str]:
+        """Rules of llguidance's Lark: ``header``, a label and its box."""
+        box = "loc loc loc loc" if self.located else '"| " NUMBER " " NUMBER " " NUMBER " " NUMBER'
+        return [
+            f"header: LABEL {box}",
+            label_terminal(names, max_label_chars, background=False),
+            "loc: " + " | ".join(self._loc) if self.located else NUMBER,
+        ]
+
+    def num_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
+        """A bound on the tokens of a box."""
+        return 4 if self.located else count_tokens(tokenizer, "| 999 999 999 999") + 1
