@@ -18,6 +18,7 @@ PIECES = (
     "99999999999999999999", "0", "-1", "²", "٣", "é", "\x00", "\ud800", "<|", "|>", "<|loc",
     "<|loc0|>", "<|loc999|>", "<|loc1000|>", "<|loc|>", "<|bg1|>", "<|bg2|>", "<|fg3|>", "<|fg0|>",
     "<|fg99999|>", "<|row|>", "on", "off", "on1", "off2", "on0", "| 0 0 999 999\n", "1e5", "\u2028",
+    "<|part|>", "<|hole|>", "<|pt0-1|>", "<|pt9-9|>", "part", "hole", ";",
 )  # fmt: skip
 
 
@@ -30,6 +31,9 @@ def schemes() -> list[Scheme]:
         build_scheme("next-brick", grid=[2, 3]),
         build_scheme("next-brick", grid=[2, 3], row_marks=True, upsample="nearest"),
         build_scheme("next-brick", grid=[2, 3], coordinates="digits"),
+        build_scheme("polygon", max_vertices=8),
+        build_scheme("polygon", max_vertices=8, coordinates="digits"),
+        build_scheme("polygon", max_vertices=8, bins=3),
     ]
 
 

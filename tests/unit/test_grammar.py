@@ -20,6 +20,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("semantic-brick", {"grid": [2, 3], "max_regions": 2}),
     ("next-brick", {"grid": [2, 3], "max_regions": 2}),
     ("next-brick", {"grid": [2, 3], "row_marks": True, "coordinates": "digits"}),
+    ("polygon", {"max_vertices": 7, "bins": 4, "max_regions": 2}),
+    ("polygon", {"max_vertices": 7, "coordinates": "digits", "max_regions": 2}),
 ]
 
 

@@ -39,6 +39,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("next-brick", {"grid": 16}),
     ("image-rrle", {"grid": 16}),
     ("next-brick", {"grid": 3, "max_regions": 2}),
+    ("polygon", {"max_vertices": 8}),
+    ("polygon", {"bins": 6, "keep_small": False}),
+    ("polygon", {"coordinates": "digits", "bins": 5}),
 ]
 
 
