@@ -12,6 +12,7 @@ from t4spp.schemes.next_brick import NextBrick, NextBrickParams
 from t4spp.schemes.polygon import Polygon, PolygonParams
 from t4spp.schemes.semantic_brick import SemanticBrick
 from t4spp.schemes.span_brick import SpanBrick, SpanBrickParams
+from t4spp.schemes.vq_mask import VqMask, VqMaskParams
 
 
 @hookimpl
@@ -65,5 +66,11 @@ def t4spp_schemes() -> list[Component]:
             config=BoxOutlineParams,
             build=BoxOutline,
             summary="box and outline on a lattice over it, each vertex one new token",
+        ),
+        Component(
+            name=VqMask.name,
+            config=VqMaskParams,
+            build=VqMask,
+            summary="box and the codes of a learned mask tokenizer, or codes of the whole picture",
         ),
     ]
