@@ -146,8 +146,11 @@ _job: _Job | None = None
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and leave the parent's objects in place."""
+    """Leave Ctrl-C to the parent, keep to one thread, and leave the parent's objects in place."""
+    import torch
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
     gc.freeze()
 
 

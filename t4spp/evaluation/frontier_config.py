@@ -61,6 +61,8 @@ DEFAULT_SCHEMES: Mapping[str, Mapping[str, Any]] = {
     "semantic-brick": {"name": "semantic-brick", "vary": {"grid": [8, 16, 32]}},
     "next-brick": {"name": "next-brick", "vary": {"grid": GRIDS}},
     "span-brick": {"name": "span-brick", "vary": {"grid": GRIDS}},
+    "vq-mask": {"name": "vq-mask", "vary": {"num_codes": [4, 8, 12, 16]}},
+    "box-outline": {"name": "box-outline", "vary": {"worth": [0.02, 0.01, 0.005, 0.002, 0.001]}},
     "polygon": {"name": "polygon", "vary": {"max_vertices": VERTICES}},
     "polygon, 32 bins": {
         "name": "polygon",
