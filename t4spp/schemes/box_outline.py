@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from t4spp.schemes.box_wise import Steps, box_pixels, box_steps
 from t4spp.schemes.expecting_boxes import header_ahead, located_ahead
-from t4spp.schemes.explaining import worked_example
+from t4spp.schemes.explaining import grid_note, small_grid, worked_example
 from t4spp.schemes.fitting_rings import LEAST, Lattice, Points, fit_rings
 from t4spp.schemes.grammar import lines_of, quote
 from t4spp.schemes.outline_tokens import RING, TOKEN, OutlineReader, point_token
@@ -112,17 +112,20 @@ class BoxOutline(RegionWise[Outlined]):
     def explain(self, labels: Sequence[str] | None = None) -> str:
         """Box and vertices, how they are written, and an example; see :class:`Scheme`."""
         rows, columns = self.lattice
+        shown = small_grid(self.lattice)
+        smaller = type(self)(self.params.model_copy(update={"grid": shown}))
         return (
             f"Write each region by itself, at most {self.params.max_regions}, ordered by the upper "
             "edges of their bounding boxes. A box is four whole numbers from 0 to 999: its upper, "
             "left, lower and right edge, in thousandths of the picture's height and width. A "
-            f"region is its label, {self._box.explained}, then its outline. Over the box lie "
-            f"{rows} rows of {columns} points, the outer ones on its edges, counted from 0 at the "
-            "upper left. The outline is a ring of vertices, clockwise from the uppermost, each "
-            "written as <|atr-c|> for the point in row r and column c. Before a further ring, "
-            f"around another part or a hole, write {RING}. At most {self.params.max_points} tokens follow a box. "
-            f'Where there is nothing, write "{BACKGROUND}" alone.\n'
-            f"An example. {worked_example(self.encode, labels)}"
+            f"region is its label, {self._box.explained}, then its outline. Over the box lies a "
+            f"grid of {rows} rows and {columns} columns of points, the outer ones on its edges, "
+            "counted from 0 at the upper left. The outline is a ring of vertices, clockwise from "
+            "the uppermost, each written as <|atr-c|> for the point in row r and column c. Before "
+            f"a further ring, around another part or a hole, write {RING}. At most "
+            f"{self.params.max_points} tokens follow a box. Where there is nothing, write "
+            f'"{BACKGROUND}" alone.\n'
+            f"{grid_note(self.lattice, shown)} {worked_example(smaller.encode, labels)}"
         )
 
     def grammar(self, labels: Sequence[str] | None = None) -> str:
