@@ -25,7 +25,7 @@ from t4spp.types import Box, Sample, Target
 BY = ("area", "share", "compactness", "parts")
 """The break-downs of :data:`t4spp.evaluation.breakdowns.BREAKDOWNS` that hold of one target."""
 CHUNK = 8
-"""Samples that a worker takes at once."""
+"""Samples that a worker takes at once, at most."""
 _AHEAD = 3
 
 Values = npt.NDArray[np.float64]
@@ -101,8 +101,9 @@ def measure_frontier(
         RunError: a worker died.
     """
     job = _Job(samples=samples, candidates=candidates)
+    length = min(CHUNK, max(1, len(samples) // 16))  # few samples may hold many targets each
     chunks = [
-        range(start, min(start + CHUNK, len(samples))) for start in range(0, len(samples), CHUNK)
+        range(start, min(start + length, len(samples))) for start in range(0, len(samples), length)
     ]
     parts = map(job.measure, chunks) if workers <= 1 else _by_workers(job, chunks, workers)
     shapes: list[Shape] = []
