@@ -6,6 +6,8 @@ numbers a code. Weights have the names and shapes that the numpy networks read.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -92,12 +94,18 @@ class TokenizerNetworks(nn.Module):
         """Let the linear way be a principal component analysis of masks, coarse to fine.
 
         The components of greatest variance make the first code's numbers, so that a prefix is a
-        coarser mask from the start. Each is divided by twice its standard deviation before tanh.
+        coarser mask from the start. Each is scaled so that twice its standard deviation, or its
+        99th percentile where that is far out, stays within what tanh tells apart.
+
+        Patches of one value all over, most of a picture's, say nothing of outlines and are left
+        out.
 
         Args:
             fields: float[B, S, S] in 0..1.
         """
-        cut = self.patches(fields).flatten(0, 2).double()
+        cut = self.patches(fields).flatten(0, 2)
+        mixed = cut.amax(dim=1) > cut.amin(dim=1)
+        cut = (cut[mixed] if mixed.any() else cut).double()
         mean = cut.mean(dim=0)
         centred = cut - mean
         values, vectors = torch.linalg.eigh(centred.T @ centred / len(cut))
@@ -105,6 +113,9 @@ class TokenizerNetworks(nn.Module):
         chosen = vectors.flip(1)[:, :count].T
         spread = 2 * values.flip(0)[:count].clamp_min(1e-9).sqrt()
         rows = chosen.shape[0]
+        sizes = (centred[:: max(1, len(centred) // 20_000)] @ chosen.T).abs()
+        far = sizes.quantile(0.99, dim=0) / math.atanh(0.9)
+        spread = torch.maximum(spread, far)
         down = chosen / spread[:, None]
         self.encoder.direct.weight[:rows] = down.to(self.encoder.direct.weight)
         self.encoder.leave.bias[:rows] = -(down @ mean).to(self.encoder.leave.bias)
@@ -130,7 +141,7 @@ class TokenizerNetworks(nn.Module):
         shape = self.shape
         grid, patch = shape.grid, shape.patch
         numbers = shape.codes_per_patch * shape.code_size
-        patches = self.decoder(values.reshape(-1, grid, grid, numbers))
+        patches: Tensor = self.decoder(values.reshape(-1, grid, grid, numbers))
         cut = patches.float().view(-1, grid, grid, patch, patch).permute(0, 1, 3, 2, 4)
         return cut.reshape(-1, shape.side, shape.side)
 

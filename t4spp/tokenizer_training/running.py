@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from t4spp.components import Recipe
+from t4spp.config import ComponentConfig
 from t4spp.errors import RunError
 from t4spp.mask_tokenizer.tokenizer import (
     CARD_NAME,
@@ -105,7 +107,7 @@ def run_tokenizer_training(
     card = {
         "name": config.name,
         "trained_on": [
-            {"recipe": source.recipe.name, "licences": _licences(source.recipe.name, catalogue)}
+            {"recipe": source.recipe.name, "licences": _licences(source.recipe, catalogue)}
             for source in config.data
         ],
     }
@@ -172,6 +174,7 @@ def _score(networks: TokenizerNetworks, masks: list[BoolMask]) -> Mapping[str, f
     }
 
 
-def _licences(recipe: str, catalogue: Catalogue) -> list[str]:
-    component = catalogue.get("recipe", recipe)
-    return sorted({source.licence for source in component.sources})
+def _licences(component: ComponentConfig, catalogue: Catalogue) -> list[str]:
+    recipe: Recipe = catalogue.build("recipe", component.name, component.params)
+    listed = catalogue.get("recipe", component.name).sources or recipe.sources
+    return sorted({source.licence for source in listed})

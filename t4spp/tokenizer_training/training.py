@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,9 @@ def _resume(path: Path, networks: TokenizerNetworks, optimiser: torch.optim.Opti
         networks.load_state_dict(state["networks"])
         optimiser.load_state_dict(state["optimiser"])
         return int(state["step"])
-    except (RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError) as error:
+    except (
+        UnpicklingError, RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError,
+    ) as error:  # fmt: skip
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
             f"{path}: this training's state cannot be read ({reason}). Take another folder, or "

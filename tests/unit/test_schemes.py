@@ -50,6 +50,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("polygon", {"max_vertices": 8}),
     ("polygon", {"bins": 6, "keep_small": False}),
     ("polygon", {"coordinates": "digits", "bins": 5}),
+    ("vq-mask", {}),
+    ("vq-mask", {"coordinates": "digits", "max_regions": 3}),
 ]
 
 

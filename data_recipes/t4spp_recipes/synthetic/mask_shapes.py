@@ -57,7 +57,8 @@ class MaskShapesSplit(Sequence[Sample]):
 
     def __len__(self) -> int:
         """Masks of the split."""
-        return self.params.num_masks.get(self.split, 0)
+        counts = self.params.num_masks.items()
+        return next((count for split, count in counts if split == self.split), 0)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...

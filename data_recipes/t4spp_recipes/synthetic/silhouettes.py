@@ -213,7 +213,7 @@ def _placed(rng: np.random.Generator, x: Plane, y: Plane, spread: float) -> tupl
             u + strength * _waves(rng, x, y, frequency, 4),
             v + strength * _waves(rng, x, y, frequency, 4),
         )
-    return u, v
+    return np.asarray(u, dtype=np.float32), np.asarray(v, dtype=np.float32)
 
 
 def silhouette(rng: np.random.Generator, height: int, width: int) -> BoolMask:
@@ -229,7 +229,7 @@ def silhouette(rng: np.random.Generator, height: int, width: int) -> BoolMask:
     inside = _one(rng, x, y)
     if rng.random() < 0.15:
         dx, dy = rng.normal(0, 0.5, 2).tolist()
-        scale = rng.uniform(1.2, 3.0)
+        scale = np.float32(rng.uniform(1.2, 3.0))
         inside = inside | _one(rng, (x - dx) * scale, (y - dy) * scale)
     for _ in range(rng.choice([0, 0, 0, 1, 1, 2])):
         rest = inside & ~_before(rng, x, y)
@@ -260,4 +260,5 @@ def _before(rng: np.random.Generator, x: Plane, y: Plane) -> BoolMask:
     if kind < 0.6:
         return np.asarray((u > 0) & (v > rng.uniform(-0.8, 0.4)))
     scale = rng.uniform(1.0, 3.0)
-    return _one(rng, u * scale, v * scale)
+    wide, high = (np.asarray(plane * scale, dtype=np.float32) for plane in (u, v))
+    return _one(rng, wide, high)
