@@ -21,6 +21,7 @@ PIECES = (
     "<|row0-2|>", "<|row2-1|>", "<|and2-2|>", "<|and0-9|>", "<|same1|>", "<|same99|>", "<|row1|>",
     "<|row", "<|at0-0|>", "<|at1-2|>", "<|at9-0|>", "<|at|>", "<|ring|>", "<|ring2|>",
     "<|part|>", "<|hole|>", "<|pt0-1|>", "<|pt9-9|>", "part", "hole", ";",
+    "<|vq0|>", "<|vq7|>", "<|vq4095|>", "<|vq4096|>", "<|vq9999999999|>", "<|vq|>", "<|vq-1|>",
 )  # fmt: skip
 
 
@@ -39,6 +40,8 @@ def schemes() -> list[Scheme]:
         build_scheme("span-brick", grid=[2, 3]),
         build_scheme("span-brick", grid=[2, 3], repeats=False, coordinates="digits"),
         build_scheme("box-outline", grid=[2, 3], max_points=5),
+        build_scheme("vq-mask", num_codes=3),
+        build_scheme("vq-mask", num_codes=3, coordinates="digits"),
     ]
 
 
