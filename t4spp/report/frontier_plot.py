@@ -14,10 +14,10 @@ Point = Mapping[str, Any]
 """``line``, ``value`` (of the parameter that varies, or ""), ``mean_tokens``, ``mean_iou``,
 ``contour_share``."""
 
-FLOOR = 1e-3
+FLOOR = 1e-5
 """Errors below it are drawn there: the axis is logarithmic."""
 MARKERS = "osD^vP*XhpdH<>8"
-IOU_TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+IOU_TICKS = (0.0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
 TOKEN_TICKS = (5, 10, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -45,10 +45,10 @@ def _iou_axis(axes: Axes) -> None:
 
 
 def _contour_axis(axes: Axes) -> None:
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FuncFormatter
 
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    axes.set_ylabel("contour distance, % of the diagonal")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axes.set_ylabel("contour distance, share of the diagonal")
 
 
 def _plot(
