@@ -52,6 +52,8 @@ class Component:
         sources: of a recipe, where its data come from and under which licence, so that
             ``t4spp data list`` can tell without building it.
         references: of a backbone, well-known architectures that it serves.
+        default: whether commands take it where its kind is needed and none is named; at most one
+            of a kind.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Component:
     requires: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     references: Callable[[], Sequence[ReferenceModel]] | None = None
+    default: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

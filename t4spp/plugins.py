@@ -123,6 +123,21 @@ class Catalogue:
             raise PluginError(self.unknown(kind, name))
         return found[name].component
 
+    def default(self, kind: str) -> Component:
+        """What commands take where none of a kind is named: the one that calls itself default.
+
+        Raises:
+            PluginError: none does, or several do.
+        """
+        found = [entry.component for entry in self._of(kind).values() if entry.component.default]
+        if len(found) != 1:
+            names = ", ".join(sorted(one.name for one in found)) or "none"
+            raise PluginError(
+                f"no {kind} is named, and the installed plugins offer no single default "
+                f"({names}). Name one; valid: {', '.join(self.names(kind))}."
+            )
+        return found[0]
+
     def unknown(self, kind: str, name: str) -> str:
         """The message for a name that nobody offers."""
         return self._unknown(kind, name, self.names(kind))

@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "export": "write a trained run as a checkpoint for transformers",
     "grammar": "print the grammar of answers, for inference servers",
     "bench": "measure speeds, memory, passes of decoding and what refiners gain",
+    "tokenizer": "train a mask tokenizer, the learned code of vq-mask",
     "weights": "list, get and find pretrained weights",
 }
 """Every command, a module of this package each, in the order of the help."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t4spp.cli.ceiling import DEFAULT_BACKBONE, learnt_tokenizer, samples_of
+from t4spp.cli.ceiling import learnt_tokenizer, samples_of
 from t4spp.cli.options import (
     add_recipe_arguments,
     add_scheme_argument,
@@ -41,7 +41,7 @@ def add_replay_arguments(parser: argparse._ActionsContainer) -> None:
         type=Path,
         metavar="DIR",
         help="a folder with a tokenizer that transformers reads, which learns each "
-        f"scheme's tokens; without it, {DEFAULT_BACKBONE}'s",
+        "scheme's tokens; without it, the default backbone's",
     )
     parser.add_argument(
         "--max-draft",

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t4spp.cli import ceiling_frontier
 from t4spp.cli.following import print_counters
 from t4spp.cli.options import (
     add_recipe_arguments,
@@ -25,25 +26,25 @@ from t4spp.errors import BackboneError, ConfigError, nearest
 from t4spp.plugins import Catalogue
 
 if TYPE_CHECKING:
+    from t4spp.config import ComponentConfig
     from t4spp.evaluation.ceiling import CountTokens, SchemeCeiling
     from t4spp.schemes.base import Scheme
     from t4spp.types import Sample
 
-DEFAULT_BACKBONE = "nano"
-"""Whose tokenizer counts where none is named."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Recipe, schemes, tokenizer, split, limit."""
-    add_recipe_arguments(parser)
-    add_scheme_argument(parser, required=True)
+    """Recipe, schemes, tokenizer, split, limit, and those of ``--frontier``."""
+    add_recipe_arguments(parser, required=False)
+    add_scheme_argument(parser)
     parser.add_argument(
         "--tokenizer",
         type=Path,
         metavar="DIR",
-        help=f"a folder with a tokenizer that transformers reads; without it, {DEFAULT_BACKBONE}'s",
+        help="a folder with a tokenizer that transformers reads; without it, the default "
+        "backbone's",
     )
     add_split_arguments(parser)
+    ceiling_frontier.add_arguments(parser)
 
 
 def add_split_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,15 @@ def add_split_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
+    if args.frontier is not None:
+        return ceiling_frontier.run(args)
+    ceiling_frontier.refuse_alone(args)
+    missing = [f"--{name}" for name in ("recipe", "scheme") if not getattr(args, name)]
+    if missing:
+        raise ConfigError(
+            f"ceiling: {' and '.join(missing)} missing. Name a recipe and at least one scheme, or "
+            "take --frontier, which has schemes of its own."
+        )
     from t4spp.cli.progress import with_progress
     from t4spp.evaluation.ceiling import Candidate, measure_ceiling
 
@@ -123,12 +133,24 @@ def samples_of(
     component = recipe_of(args)
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit {args.limit}: expected at least 1")
+    return split_of(component, args.split, args.limit, catalogue, preferred)[1]
+
+
+def split_of(
+    component: ComponentConfig,
+    split: str | None,
+    limit: int | None,
+    catalogue: Catalogue,
+    preferred: str | None = None,
+    where: str = "recipe.params",
+) -> tuple[str, Sequence[Sample]]:
+    """A split's name, and its first ``limit`` samples; see :func:`samples_of`."""
     from t4spp.data.head import head
 
-    recipe = catalogue.build("recipe", component.name, component.params, "recipe.params")
-    split = args.split
+    recipe = catalogue.build("recipe", component.name, component.params, where)
     if split is None:
         split = preferred if preferred in recipe.splits else recipe.splits[0]
+    assert split is not None
     if split not in recipe.splits:
         raise ConfigError(
             f"--split {split}: recipe {component.name!r} has {', '.join(recipe.splits)}."
@@ -136,7 +158,7 @@ def samples_of(
         )
     samples: Sequence[Sample] = recipe.samples(split)
     print_counters(component.name, recipe)
-    return head(samples, args.limit)
+    return split, head(samples, limit)
 
 
 def token_counter(scheme: Scheme, folder: Path | None, catalogue: Catalogue) -> CountTokens:
@@ -157,6 +179,7 @@ def learnt_tokenizer(scheme: Scheme, folder: Path | None, catalogue: Catalogue) 
 
     Raises:
         ConfigError: the folder holds no tokenizer.
+        PluginError: the plugins offer no single default backbone.
         BackboneError: the default backbone has none.
     """
     if folder is not None:
@@ -167,14 +190,13 @@ def learnt_tokenizer(scheme: Scheme, folder: Path | None, catalogue: Catalogue) 
             [AddedToken(token, special=True, normalized=False) for token in scheme.special_tokens]
         )
         return tokenizer
-    backbone = catalogue.build("backbone", DEFAULT_BACKBONE, {})
+    default = catalogue.default("backbone").name
+    backbone = catalogue.build("backbone", default, {})
     if hasattr(backbone, "load_tokenizer"):
         return backbone.load_tokenizer(scheme.special_tokens)
     backbone.load(scheme.special_tokens)
     if backbone.tokenizer is None:
-        raise BackboneError(
-            f"backbone {DEFAULT_BACKBONE!r} has no tokenizer. Name one: --tokenizer DIR"
-        )
+        raise BackboneError(f"backbone {default!r} has no tokenizer. Name one: --tokenizer DIR")
     return backbone.tokenizer
 
 
@@ -182,7 +204,7 @@ def _tokenizer_in(folder: Path) -> Any:
     if not folder.is_dir():
         raise ConfigError(
             f"--tokenizer {folder}: there is no such folder. Name one with a tokenizer.json, or "
-            "leave the option out for nano's."
+            "leave the option out for the default backbone's."
         )
     from transformers import AutoTokenizer
 

@@ -32,6 +32,9 @@ SAID_CHARS = 400
 LEXER_FUEL = 50_000_000
 """llguidance's bound on the work of one mask. A free label of up to 128 characters needs more than
 its default of 200,000 at a few masks, which then take milliseconds."""
+MAX_ITEMS = 8192
+"""Choices that one place of a grammar may have, four times llguidance's own bound: a polygon's
+vertex is one of up to 64 x 64 tokens."""
 
 
 def answer_grammar(
@@ -80,7 +83,10 @@ def compiled(tokenizer: Any, lark: str) -> Any:
     import llguidance
 
     limits = llguidance.LLParserLimits(
-        initial_lexer_fuel=LEXER_FUEL, step_lexer_fuel=LEXER_FUEL, verbose_errors=False
+        initial_lexer_fuel=LEXER_FUEL,
+        step_lexer_fuel=LEXER_FUEL,
+        max_items_in_row=MAX_ITEMS,
+        verbose_errors=False,
     )
     grammar = llguidance.LLMatcher.grammar_from_lark(lark)
     return llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=limits)

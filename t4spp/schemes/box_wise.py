@@ -7,36 +7,25 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from t4spp.errors import SchemeError
-from t4spp.schemes.base import Scheme
 from t4spp.schemes.explaining import grid_note, small_grid, worked_example
 from t4spp.schemes.grid import (
     Downsample,
     GridParams,
     Upsample,
     cell_size,
-    check_canvas,
     coverage,
     sample,
     spread,
-    visible_mask,
 )
-from t4spp.schemes.labels import admitted_labels, check_label, label_fault
-from t4spp.schemes.parsing import Notes, blocks, shorten
-from t4spp.schemes.tokens import count_tokens, longest_label
-from t4spp.types import BACKGROUND, BoolMask, Box, Decoded, Region, Target
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-T = TypeVar("T")
+from t4spp.schemes.region_wise import RegionWise
+from t4spp.types import BACKGROUND, BoolMask, Box, Region
 
 STEPS = 1000
 """Coordinate steps an axis."""
@@ -104,50 +93,23 @@ def box_pixels(steps: Steps, size: tuple[int, int]) -> Box:
     return Box(y0=y0, x0=x0, y1=y1, x1=x1)
 
 
-def in_order(found: Iterable[tuple[Box, T]]) -> list[T]:
-    """What has a box, in the order of regions in the text: by upper edge, then by left edge."""
-    return [item for _, item in sorted(found, key=lambda pair: (pair[0].y0, pair[0].x0))]
-
-
-class BoxWise(Scheme):
-    """What all box-wise schemes share: everything but how a region is spelt."""
+class BoxWise(RegionWise[Written]):
+    """What all box-wise schemes share: everything but how a region is spelt and read."""
 
     writes_boxes: ClassVar[bool] = True
     params: BoxParams
 
     def __init__(self, params: BoxParams) -> None:
         """Keep the parameters."""
-        super().__init__(params)
+        super().__init__(
+            params, max_regions=params.max_regions, max_label_chars=params.max_label_chars
+        )
         self.params = params
         self.shape = params.shape
 
     @abstractmethod
-    def _spell(self, written: Written) -> str:
-        """One region as text."""
-
-    @abstractmethod
     def _explained(self) -> str:
         """How a region is written, in plain English."""
-
-    @abstractmethod
-    def _read(self, text: str, notes: Notes) -> Iterator[Written]:
-        """The regions of one block; sets ``notes.read_something``, lists problems."""
-
-    @abstractmethod
-    def _most_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """A bound on the tokens of one region without its label: box and rows of single cells."""
-
-    def encode(
-        self,
-        targets: Sequence[Target],
-        size: tuple[int, int],
-        ignore: BoolMask | None = None,
-    ) -> str:
-        """The bare descriptor; ``others`` when there is nothing to write."""
-        return self._join([self._spell(w) for w in self._written(targets, size, ignore)])
-
-    def _join(self, regions: list[str]) -> str:
-        return "".join(regions) or BACKGROUND
 
     def explain(self, labels: Sequence[str] | None = None) -> str:
         """Box and grid, how they are written, and an example; see :class:`Scheme`."""
@@ -164,68 +126,6 @@ class BoxWise(Scheme):
             f"{grid_note(self.shape, shown)} {worked_example(smaller.encode, labels)}"
         )
 
-    def quantize(
-        self,
-        targets: Sequence[Target],
-        size: tuple[int, int],
-        ignore: BoolMask | None = None,
-    ) -> tuple[Region, ...]:
-        """What the grid in the box keeps of each target."""
-        return tuple(self._region(w, size) for w in self._written(targets, size, ignore))
-
-    def decode(
-        self,
-        text: str,
-        size: tuple[int, int],
-        labels: Sequence[str] | None = None,
-    ) -> Decoded:
-        """Read a bare descriptor or a whole answer. Never raises."""
-        notes = Notes(labels)
-        regions: list[Region] = []
-        num_regions = 0
-        for block in blocks(text, notes):
-            for written in self._read(block, notes):
-                num_regions += 1
-                if num_regions > self.params.max_regions:
-                    notes.add(
-                        "too-many-regions",
-                        f"only the first max_regions={self.params.max_regions} are read",
-                    )
-                    return notes.decoded(regions)
-                if self._admits(written.label, notes):
-                    regions.append(self._region(written, size))
-        return notes.decoded(regions)
-
-    def max_tokens(
-        self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None
-    ) -> int:
-        """``max_regions`` times label, box and rows of single cells."""
-        names = self._admitted(labels)
-        nothing = count_tokens(tokenizer, BACKGROUND)
-        if names is not None and not names:
-            return nothing
-        label = longest_label(tokenizer, names, self.params.max_label_chars)
-        return max(nothing, self.params.max_regions * (label + self._most_tokens(tokenizer)))
-
-    def _admitted(self, labels: Sequence[str] | None) -> tuple[str, ...] | None:
-        """The prompt's labels, checked; None for free labels."""
-        if labels is None:
-            return None
-        return admitted_labels(labels, self.special_tokens, self.params.max_label_chars)
-
-    def _admits(self, label: str, notes: Notes) -> bool:
-        if label == BACKGROUND:
-            notes.add("background-region", f"a region named {BACKGROUND!r} is background")
-            return False
-        fault = label_fault(label, (), self.params.max_label_chars)
-        if fault is not None:
-            notes.add("bad-label", f"a region is left out, its label {shorten(label)}: {fault}")
-            return False
-        if not notes.admits(label):
-            notes.add("unknown-label", f"{shorten(label)} is not asked for: background")
-            return False
-        return True
-
     def _region(self, written: Written, size: tuple[int, int]) -> Region:
         box = box_pixels(written.steps, size)
         soft = np.zeros(size, dtype=np.float32)
@@ -236,27 +136,12 @@ class BoxWise(Scheme):
         cell = cell_size((box.height, box.width), self.shape)
         return Region(label=written.label, mask=mask, soft=soft, box=box, cell=cell)
 
-    def _written(
-        self, targets: Sequence[Target], size: tuple[int, int], ignore: BoolMask | None
-    ) -> list[Written]:
-        ignore = check_canvas(size, ignore)
-        found: list[tuple[Box, Written]] = []
-        for target in targets:
-            check_label(target.label, self.special_tokens, self.params.max_label_chars)
-            mask = visible_mask(target.label, target.mask, size, ignore)
-            box = Box.of_mask(mask)
-            if box is None:
-                continue
-            steps = box_steps(box, size)
-            cells = self.cells(mask, steps, ignore)
-            if cells.any():
-                found.append((box, Written(label=target.label, steps=steps, cells=cells)))
-        if len(found) > self.params.max_regions:
-            raise SchemeError(
-                f"{len(found)} targets do not fit a {self.name} descriptor of "
-                f"max_regions={self.params.max_regions}. Raise max_regions, or ask for fewer."
-            )
-        return in_order(found)
+    def _write(
+        self, label: str, mask: BoolMask, box: Box, ignore: BoolMask | None = None
+    ) -> Written | None:
+        steps = box_steps(box, (mask.shape[0], mask.shape[1]))
+        cells = self.cells(mask, steps, ignore)
+        return Written(label=label, steps=steps, cells=cells) if cells.any() else None
 
     def cells(self, mask: BoolMask, steps: Steps, ignore: BoolMask | None = None) -> BoolMask:
         """What the grid keeps of a mask inside any box, bool[R, C].

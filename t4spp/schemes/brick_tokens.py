@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from t4spp.schemes.box_wise import HEADER, STEPS, Steps
-from t4spp.schemes.parsing import Notes, shorten, strip_blanks
-from t4spp.schemes.rows import Run, bounded
-from t4spp.types import BACKGROUND
+from t4spp.schemes.parsing import Notes, shorten
+from t4spp.schemes.region_tokens import FIRST_COORDINATE, RegionDraft, RegionReader
+from t4spp.schemes.rows import Run
+
+__all__ = ["FIRST_COORDINATE", "ROW", "TOKEN", "BrickReader", "Draft"]
 
 ROW = "<|row|>"
-FIRST_COORDINATE = "<|loc0|>"
-"""The ids that a tokenizer gives the coordinates follow each other, as a scheme lists them."""
 TOKEN = re.compile(r"<\|(loc|bg|fg|row)((?:0|[1-9][0-9]{0,5})?)\|>")
 """A brick token: its kind and its number, which a row mark has none of."""
 
@@ -21,19 +20,19 @@ _MARK: Run = (0, 0)
 
 
 @dataclass(kw_only=True)
-class Draft:
+class Draft(RegionDraft):
     """A region while its tokens come in."""
 
-    label: str
-    locs: list[int] = field(default_factory=list)
     bricks: list[Run] = field(default_factory=list)
     """(value, length); length 0 is a row mark, -1 something unreadable."""
     num_cells: int = 0
     num_marks: int = 0
 
 
-class BrickReader:
-    """Sorts the tokens of one block into regions."""
+class BrickReader(RegionReader[Draft]):
+    """Sorts the bricks of one block into regions."""
+
+    token = TOKEN
 
     def __init__(
         self, shape: tuple[int, int], *, row_marks: bool, tokens: bool, notes: Notes
@@ -46,59 +45,9 @@ class BrickReader:
             tokens: whether boxes are written as tokens; else in digits.
             notes: takes the problems.
         """
+        super().__init__(tokens=tokens, notes=notes)
         self.shape = shape
         self.row_marks = row_marks
-        self.tokens = tokens
-        self.notes = notes
-
-    def drafts(self, text: str) -> Iterator[Draft]:
-        """The regions of a block in their order, boxes and rows not yet checked."""
-        parts = TOKEN.split(text)
-        if len(parts) == 1:
-            self._read_plain(text)
-            return
-        draft: Draft | None = None
-        before = parts[0]
-        for kind, digits, after in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-            words = strip_blanks(before) if before else ""
-            before = after
-            if self._opens(draft, words, kind):
-                if draft is not None:
-                    yield draft
-                draft = self._start(words)
-            elif words and draft is not None:
-                self._stray(draft, words)
-            if draft is None:
-                self.notes.add("orphan-token", f"<|{kind}{digits}|> before any label is left out")
-            elif kind == "loc":
-                self._take_coordinate(draft, digits)
-            elif kind == "row":
-                self._take_mark(draft, digits)
-            else:
-                self._take_brick(draft, kind, digits)
-        rest = strip_blanks(before)
-        if rest and draft is not None and not self._complete(draft):
-            self._stray(draft, rest)
-        elif rest:
-            self.notes.add("unfinished-region", f"{shorten(rest)} at the end has no box: left out")
-        if draft is not None:
-            yield draft
-
-    def box(self, draft: Draft) -> Steps | None:
-        """A region's box; None, and a problem, where it has none."""
-        name = shorten(draft.label)
-        if not draft.label:
-            self.notes.add("missing-label", "a region without a label is left out")
-            return None
-        if len(draft.locs) < 4:
-            self.notes.add("bad-box", f"{name} has {len(draft.locs)} of 4 coordinates: left out")
-            return None
-        if len(draft.locs) > 4:
-            self.notes.add("bad-box", f"{name} has {len(draft.locs)} coordinates: 4 count")
-        steps = [min(step, STEPS - 1) for step in draft.locs[:4]]
-        if steps != draft.locs[:4]:
-            self.notes.add("bad-box", f"{name} has coordinates beyond {STEPS - 1}: clipped")
-        return steps[0], steps[1], steps[2], steps[3]
 
     def rows(self, draft: Draft) -> list[Sequence[Run]]:
         """A region's bricks row by row."""
@@ -106,15 +55,11 @@ class BrickReader:
             return self._marked_rows(draft.bricks)
         return filled_rows(draft.bricks, self.shape)
 
-    def _read_plain(self, text: str) -> None:
-        """A block without a single token."""
-        words = strip_blanks(text)
-        if words == BACKGROUND:
-            self.notes.read_something = True
-        elif words:
-            self.notes.add("unreadable", f"{shorten(words)} is no descriptor")
-        else:
-            self.notes.add("empty", "there is no descriptor")
+    def _new(self, label: str, locs: list[int]) -> Draft:
+        return Draft(label=label, locs=locs)
+
+    def _begun(self, draft: Draft) -> bool:
+        return bool(draft.bricks)
 
     def _complete(self, draft: Draft) -> bool:
         """Whether a region has all its rows."""
@@ -122,36 +67,17 @@ class BrickReader:
             return draft.num_marks >= self.shape[0]
         return draft.num_cells >= self.shape[0] * self.shape[1]
 
-    def _opens(self, draft: Draft | None, words: str, kind: str) -> bool:
-        """Whether this token, with the words before it, begins another region."""
-        if draft is None:
-            return bool(words) or kind == "loc"
-        if kind == "loc":
-            return bool(words) or (bool(draft.bricks) and self._complete(draft))
-        return bool(words) and (self._complete(draft) or HEADER.fullmatch(words) is not None)
-
-    def _start(self, words: str) -> Draft:
-        header = HEADER.fullmatch(words)
-        if header is None:
-            return Draft(label=words)
-        if self.tokens:
-            self.notes.add("other-coordinates", "a box in digits where tokens are the format")
-        label, *numbers = header.groups()
-        return Draft(label=strip_blanks(label), locs=[bounded(number) for number in numbers])
+    def _take(self, draft: Draft, kind: str, number: str) -> None:
+        if kind == "row":
+            self._take_mark(draft, number)
+        else:
+            self._take_brick(draft, kind, number)
 
     def _stray(self, draft: Draft, words: str) -> None:
         """Text where a brick should be: an unreadable brick."""
         self.notes.add("stray-text", f"{shorten(words)} between bricks is left out")
         if draft.bricks:
             draft.bricks.append((0, -1))
-
-    def _take_coordinate(self, draft: Draft, digits: str) -> None:
-        if not digits or draft.bricks:
-            self.notes.add("bad-token", f"<|loc{digits}|> out of place is left out")
-            return
-        if not self.tokens:
-            self.notes.add("other-coordinates", "a box in tokens where digits are the format")
-        draft.locs.append(int(digits))
 
     def _take_mark(self, draft: Draft, digits: str) -> None:
         if digits or not self.row_marks:

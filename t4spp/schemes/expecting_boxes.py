@@ -36,7 +36,7 @@ def semantic_ahead(
         yield ""
         return
     if head is None or len(done) >= num_rows or "|" in line:
-        header = _header_ahead(line, labels, "\n")
+        header = header_ahead(line, labels, "\n")
         if header is None:
             return
         yield header
@@ -83,7 +83,7 @@ def bricks_ahead(
     num_rows, columns = shape
     head, runs = _last_bricks(text)
     if not runs:
-        header = _located_ahead(head, labels) if located else _header_ahead(head, labels, "")
+        header = located_ahead(head, labels) if located else header_ahead(head, labels, "")
         if header is None:
             return
         yield header
@@ -111,7 +111,7 @@ def bricks_ahead(
         )
 
 
-def _header_ahead(line: str, labels: Sequence[str] | None, end: str) -> str | None:
+def header_ahead(line: str, labels: Sequence[str] | None, end: str) -> str | None:
     """How ``label| y0 x0 y1 x1`` goes on, with ``end`` behind it; the background has no box."""
     label, bar, box = line.partition("|")
     numbers: list[str] = box.split()
@@ -127,7 +127,7 @@ def _header_ahead(line: str, labels: Sequence[str] | None, end: str) -> str | No
     return None
 
 
-def _located_ahead(head: str, labels: Sequence[str] | None) -> str | None:
+def located_ahead(head: str, labels: Sequence[str] | None) -> str | None:
     """How a label and four coordinate tokens go on; the background has none."""
     known = list(TOKEN.finditer(head))
     begun = head[known[-1].end() if known else 0 :]

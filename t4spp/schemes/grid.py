@@ -146,6 +146,13 @@ def spread(cells: BoolMask, size: tuple[int, int], upsample: Upsample) -> tuple[
     return mask, soft
 
 
+def interpolate(values: npt.NDArray[Any], size: tuple[int, int]) -> FloatArray:
+    """Values (R, C) at the centres of cells to float64[H, W], bilinearly; ends are clamped."""
+    down = _interpolation(size[0], values.shape[0])
+    across = _interpolation(size[1], values.shape[1])
+    return np.asarray(down @ values.astype(np.float64) @ across.T)
+
+
 def cell_size(size: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float]:
     """(height, width) in pixels of one of (R, C) cells that divide (H, W) pixels evenly."""
     return size[0] / shape[0], size[1] / shape[1]

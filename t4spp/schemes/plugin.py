@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from t4spp.components import Component
 from t4spp.hookspecs import hookimpl
+from t4spp.schemes.box_outline import BoxOutline, BoxOutlineParams
 from t4spp.schemes.box_wise import BoxParams
 from t4spp.schemes.image_text import ImageFull, ImageIrle, ImageRrle
 from t4spp.schemes.image_wise import ImageParams
 from t4spp.schemes.next_brick import NextBrick, NextBrickParams
+from t4spp.schemes.polygon import Polygon, PolygonParams
 from t4spp.schemes.semantic_brick import SemanticBrick
+from t4spp.schemes.span_brick import SpanBrick, SpanBrickParams
+from t4spp.schemes.vq_mask import VqMask, VqMaskParams
 
 
 @hookimpl
 def t4spp_schemes() -> list[Component]:
-    """The five schemes of the core."""
+    """The schemes of the core."""
     return [
         Component(
             name=ImageFull.name,
@@ -44,5 +48,29 @@ def t4spp_schemes() -> list[Component]:
             config=NextBrickParams,
             build=NextBrick,
             summary="box and runs on a grid inside it, each coordinate and run one new token",
+        ),
+        Component(
+            name=SpanBrick.name,
+            config=SpanBrickParams,
+            build=SpanBrick,
+            summary="box and the foreground spans of each row inside it, each one new token",
+        ),
+        Component(
+            name=Polygon.name,
+            config=PolygonParams,
+            build=Polygon,
+            summary="the vertices of each region's outline, in new tokens or in digits",
+        ),
+        Component(
+            name=BoxOutline.name,
+            config=BoxOutlineParams,
+            build=BoxOutline,
+            summary="box and outline on a lattice over it, each vertex one new token",
+        ),
+        Component(
+            name=VqMask.name,
+            config=VqMaskParams,
+            build=VqMask,
+            summary="box and the codes of a learned mask tokenizer, or codes of the whole picture",
         ),
     ]

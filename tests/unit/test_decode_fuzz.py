@@ -18,6 +18,10 @@ PIECES = (
     "99999999999999999999", "0", "-1", "²", "٣", "é", "\x00", "\ud800", "<|", "|>", "<|loc",
     "<|loc0|>", "<|loc999|>", "<|loc1000|>", "<|loc|>", "<|bg1|>", "<|bg2|>", "<|fg3|>", "<|fg0|>",
     "<|fg99999|>", "<|row|>", "on", "off", "on1", "off2", "on0", "| 0 0 999 999\n", "1e5", "\u2028",
+    "<|row0-2|>", "<|row2-1|>", "<|and2-2|>", "<|and0-9|>", "<|same1|>", "<|same99|>", "<|row1|>",
+    "<|row", "<|at0-0|>", "<|at1-2|>", "<|at9-0|>", "<|at|>", "<|ring|>", "<|ring2|>",
+    "<|part|>", "<|hole|>", "<|pt0-1|>", "<|pt9-9|>", "part", "hole", ";",
+    "<|vq0|>", "<|vq7|>", "<|vq4095|>", "<|vq4096|>", "<|vq9999999999|>", "<|vq|>", "<|vq-1|>",
 )  # fmt: skip
 
 
@@ -30,6 +34,14 @@ def schemes() -> list[Scheme]:
         build_scheme("next-brick", grid=[2, 3]),
         build_scheme("next-brick", grid=[2, 3], row_marks=True, upsample="nearest"),
         build_scheme("next-brick", grid=[2, 3], coordinates="digits"),
+        build_scheme("polygon", max_vertices=8),
+        build_scheme("polygon", max_vertices=8, coordinates="digits"),
+        build_scheme("polygon", max_vertices=8, bins=3),
+        build_scheme("span-brick", grid=[2, 3]),
+        build_scheme("span-brick", grid=[2, 3], repeats=False, coordinates="digits"),
+        build_scheme("box-outline", grid=[2, 3], max_points=5),
+        build_scheme("vq-mask", num_codes=3),
+        build_scheme("vq-mask", num_codes=3, coordinates="digits"),
     ]
 
 

@@ -19,7 +19,15 @@ from t4spp.testing import build_scheme, build_tokenizer
 from t4spp.testing.canvases import Canvas, canvas_strategy, written
 from t4spp.types import Decoded, Region, Target
 
-SCHEMES = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
+SCHEMES = (
+    "image-full",
+    "image-irle",
+    "image-rrle",
+    "semantic-brick",
+    "next-brick",
+    "span-brick",
+    "box-outline",
+)
 
 
 def expected(

@@ -27,7 +27,15 @@ from t4spp.schemes.base import Scheme
 from t4spp.schemes.labels import copied_labels
 from t4spp.testing import build_scheme
 
-SCHEMES = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
+SCHEMES = (
+    "image-full",
+    "image-irle",
+    "image-rrle",
+    "semantic-brick",
+    "next-brick",
+    "span-brick",
+    "box-outline",
+)
 LABELS: tuple[tuple[str, ...] | None, ...] = (("dog",), ("start", "cat left", "é*[x]"), ("no",))
 
 

@@ -18,10 +18,18 @@ from t4spp.schemes import image_text
 from t4spp.testing import build_scheme
 from t4spp.types import Target
 
-FIVE = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
+SCHEMES = (
+    "image-full",
+    "image-irle",
+    "image-rrle",
+    "semantic-brick",
+    "next-brick",
+    "span-brick",
+    "box-outline",
+)
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_fault_1_full_frame_object_decodes_as_foreground(name: str) -> None:
     scheme = build_scheme(name)
     full = np.ones((120, 90), bool)
@@ -74,7 +82,7 @@ def test_fault_2_tail_is_background_not_the_last_label(name: str, text: str) -> 
     ]
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 @pytest.mark.parametrize(
     "label", ["dog *3", "dog|cat", "dog\ncat", "dog</seg>", "<seg>", "", " dog"]
 )
@@ -84,7 +92,7 @@ def test_fault_3_labels_that_would_corrupt_decoding_are_refused(name: str, label
         scheme.encode([Target(label=label, mask=np.ones((9, 9), bool))], (9, 9))
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_fault_3_new_tokens_are_refused_inside_labels(name: str) -> None:
     scheme = build_scheme(name)
     for token in scheme.special_tokens[::97]:
@@ -116,7 +124,7 @@ def test_fault_4_lost_small_objects_are_known_and_can_be_kept() -> None:
         assert np.array_equal(region.mask, mask)
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_fault_7_unreadable_answer_is_named_not_an_empty_mask(name: str) -> None:
     decoded = build_scheme(name).decode("I am sorry, there is none.", (9, 9))
     assert decoded.status == "invalid"

@@ -20,6 +20,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("semantic-brick", {"grid": [2, 3], "max_regions": 2}),
     ("next-brick", {"grid": [2, 3], "max_regions": 2}),
     ("next-brick", {"grid": [2, 3], "row_marks": True, "coordinates": "digits"}),
+    ("polygon", {"max_vertices": 7, "bins": 4, "max_regions": 2}),
+    ("polygon", {"max_vertices": 7, "coordinates": "digits", "max_regions": 2}),
+    ("vq-mask", {"num_codes": 2, "max_regions": 2}),
+    ("span-brick", {"grid": [2, 3], "max_regions": 2}),
+    ("span-brick", {"grid": [2, 3], "repeats": False, "coordinates": "digits"}),
+    ("box-outline", {"grid": [2, 3], "max_regions": 2, "max_points": 6}),
 ]
 
 

@@ -20,7 +20,15 @@ from t4spp.schemes.base import Scheme
 from t4spp.testing import build_scheme, build_tokenizer
 from t4spp.types import Target
 
-SCHEMES = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
+SCHEMES = (
+    "image-full",
+    "image-irle",
+    "image-rrle",
+    "semantic-brick",
+    "next-brick",
+    "span-brick",
+    "box-outline",
+)
 LABELS = ("dog", "cat on the left")
 
 

@@ -23,7 +23,15 @@ from t4spp.training.binding import binding_config
 from t4spp.training.trainer import Trainer
 from t4spp.types import Decoded, Region, Sample, Target
 
-SCHEMES = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
+SCHEMES = (
+    "image-full",
+    "image-irle",
+    "image-rrle",
+    "semantic-brick",
+    "next-brick",
+    "span-brick",
+    "box-outline",
+)
 
 
 def sample(number: int, picture: str = "", kind: str = "partial", label: str = "dog") -> Sample:

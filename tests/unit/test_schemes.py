@@ -1,4 +1,4 @@
-"""The laws of all five schemes, with every parameter."""
+"""The laws of the schemes, with every parameter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ from t4spp.testing import (
 )
 from t4spp.types import Target
 
-FIVE = ("image-full", "image-irle", "image-rrle", "semantic-brick", "next-brick")
+SCHEMES = (
+    "image-full",
+    "image-irle",
+    "image-rrle",
+    "semantic-brick",
+    "next-brick",
+    "span-brick",
+    "box-outline",
+)
 SMALL = {"grid": [3, 4], "max_label_chars": 12}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("image-rrle", {"grid": 5, "downsample": "majority"}),
@@ -39,10 +47,15 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("next-brick", {"grid": 16}),
     ("image-rrle", {"grid": 16}),
     ("next-brick", {"grid": 3, "max_regions": 2}),
+    ("polygon", {"max_vertices": 8}),
+    ("polygon", {"bins": 6, "keep_small": False}),
+    ("polygon", {"coordinates": "digits", "bins": 5}),
+    ("vq-mask", {}),
+    ("vq-mask", {"coordinates": "digits", "max_regions": 3}),
 ]
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_scheme_obeys_every_law(name: str) -> None:
     check_scheme(build_scheme(name, **SMALL), max_examples=40)
 
@@ -63,7 +76,7 @@ def test_every_parameter_keeps_the_laws_at_length(name: str, params: dict[str, A
     check_scheme(build_scheme(name, **params), max_examples=300)
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_large_pictures_keep_the_round_trip(name: str) -> None:
     scheme = build_scheme(name, grid=[16, 24])
     yy, xx = np.mgrid[0:1500, 0:2300]
@@ -75,7 +88,7 @@ def test_large_pictures_keep_the_round_trip(name: str) -> None:
     assert_same_regions(decoded.regions, scheme.quantize(targets, (1500, 2300)))
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_no_target_is_ok_and_an_empty_answer_is_not(name: str) -> None:
     scheme = build_scheme(name)
     nothing = scheme.decode(scheme.encode([], (20, 30)), (20, 30))
@@ -87,7 +100,7 @@ def test_no_target_is_ok_and_an_empty_answer_is_not(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_every_seg_block_of_an_answer_is_read(name: str) -> None:
     scheme = build_scheme(name, grid=4)
     size = (40, 40)
@@ -106,7 +119,7 @@ def test_every_seg_block_of_an_answer_is_read(name: str) -> None:
     assert np.array_equal(unclosed.union("dog", size), left)
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_mask_of_another_size_is_refused(name: str) -> None:
     scheme = build_scheme(name)
     with pytest.raises(SchemeError, match=r"'dog'.*\(4, 5\).*20 x 30"):
@@ -115,7 +128,7 @@ def test_mask_of_another_size_is_refused(name: str) -> None:
         scheme.encode([], (20, 30), np.ones((4, 5), bool))
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_mostly_ignored_cells_are_others(name: str) -> None:
     scheme = build_scheme(name, grid=4)
     size = (40, 40)
@@ -126,14 +139,16 @@ def test_mostly_ignored_cells_are_others(name: str) -> None:
     assert region.mask[:, 20:].all()
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_fully_ignored_target_is_nothing(name: str) -> None:
-    scheme = build_scheme(name, grid=4, keep_small=True)
+    # an outline always stays
+    keep = {} if name == "box-outline" else {"keep_small": True}
+    scheme = build_scheme(name, grid=4, **keep)
     full = np.ones((40, 40), bool)
     assert scheme.quantize([Target(label="dog", mask=full)], (40, 40), full) == ()
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", SCHEMES)
 def test_adversarial_answers_stay_cheap(name: str) -> None:
     scheme = build_scheme(name)
     for text in (

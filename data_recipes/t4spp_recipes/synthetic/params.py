@@ -126,3 +126,32 @@ class RefShapesParams(BaseModel):
     def scene_difficulty(self) -> Difficulty:
         """The difficulty in force."""
         return self.difficulty or PRESETS[self.preset]
+
+
+class MaskShapesParams(BaseModel):
+    """Parameters of the recipe ``mask-shapes``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(0, ge=0)
+    """Seed of the masks."""
+    size: int = Field(128, ge=16, le=2048)
+    """Height and width of the canvas in pixels."""
+    extent: tuple[float, float] = (0.1, 0.9)
+    """Least and greatest side of an object's own frame as a share of the canvas; log-uniform."""
+    cut: float = Field(0.5, ge=0, lt=1)
+    """Greatest share of an object's frame that lies beyond the canvas, along each axis; of half of
+    the objects, the others lie inside."""
+    num_masks: dict[Literal["train", "val", "test"], Annotated[int, Field(ge=0)]] = {
+        "train": 40_000,
+        "val": 1_000,
+        "test": 1_000,
+    }
+    """Masks a split, one to a sample; they cost nothing until they are read."""
+
+    @model_validator(mode="after")
+    def _extent_in_order(self) -> MaskShapesParams:
+        low, high = self.extent
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"extent: {self.extent} must be (least, greatest) within 0..1")
+        return self

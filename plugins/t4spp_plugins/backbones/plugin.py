@@ -45,6 +45,7 @@ def t4spp_backbones() -> list[Component]:
             config=NanoConfig,
             build=_build_nano,
             summary="a few million parameters, LLaVA architecture, weights included",
+            default=True,
         ),
         Component(
             name="oracle",

@@ -15,8 +15,9 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from t4spp.data.conversations import ConversationBuilder
-from t4spp.schemes.box_wise import STEPS, BoxWise, in_order
+from t4spp.schemes.box_wise import STEPS, BoxWise
 from t4spp.schemes.brick_tokens import FIRST_COORDINATE
+from t4spp.schemes.region_wise import in_order
 from t4spp.seeds import seed_from
 from t4spp.types import BoolMask, Box, Sample
 from t4spp_plugins.backbones.nano.dense import PATCH, SceneObject, dense_targets

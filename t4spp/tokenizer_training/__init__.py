@@ -1,0 +1,1 @@
+"""Trains mask tokenizers: config, masks from recipes, networks in torch, loop, measures."""
