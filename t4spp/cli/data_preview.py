@@ -79,6 +79,10 @@ def preview(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> i
             Image.fromarray(sheet_png(tiles, title, notes)).save(args.output)
     except FileNotFoundError as error:
         raise RunError(f"cannot write {args.output}: its folder does not exist; make it") from error
+    except OSError as error:
+        raise RunError(
+            f"cannot write {args.output}: {error.strerror or error}. Choose another place with -o."
+        ) from error
     if args.json:
         print_json(
             {

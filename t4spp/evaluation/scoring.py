@@ -8,11 +8,13 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import connection
 from typing import Any
 
 from t4spp.components import Refiner
@@ -289,9 +291,21 @@ def _begin_worker() -> None:
     """Leave Ctrl-C to the parent, keep to one thread, and leave the parent's objects in place."""
     import torch
 
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     gc.freeze()
+
+
+def _end_with(sentinel: int) -> None:
+    """End this process when its parent has ended, however that was killed.
+
+    A pool's workers wait for work without end, since each holds the pipe's writing side itself.
+    """
+    connection.wait([sentinel])
+    os._exit(1)
 
 
 def _score_chunk(positions: range) -> _Part:

@@ -70,8 +70,10 @@ def contour_length(mask: BoolMask) -> float:
     """Length in pixels of the contour of bool[h, w], holes' contours included; 0 where it is empty.
 
     Counted from 2 x 2 patterns of pixels (Gray, "Local Properties of Binary Images in Two
-    Dimensions", IEEE Transactions on Computers C-20(5), 1971): it is the length of the contour at
-    one half. A large disc's comes out 5 % too long. What is outside the array is background.
+    Dimensions", IEEE Transactions on Computers C-20(5), 1971), with the lengths that Duda gives
+    them (in Pratt, "Digital Image Processing", section 18.2; Gray's own count a corner as a whole
+    step): it is the length of the contour at one half. A large disc's comes out 5 % too long. What
+    is outside the array is background.
     """
     padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype=np.uint8)
     padded[1:-1, 1:-1] = mask

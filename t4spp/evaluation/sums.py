@@ -116,6 +116,8 @@ def _read(stream: IO[str]) -> dict[str, ProtocolSums]:
         for name, numbers in row["sums"].items():
             if len(numbers) != len(columns[name]):
                 raise ValueError(f"{len(numbers)} numbers of {name} for {row['id']!r}")
+            if not np.isfinite(np.array(numbers, dtype=np.float64)).all():
+                raise ValueError(f"{name} of {row['id']!r} has something else than numbers")
             ids[name].append(str(row["id"]))
             pictures[name].append(str(row["image_id"]))
             values[name].append(np.array(numbers, dtype=np.float64))

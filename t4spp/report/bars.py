@@ -96,9 +96,10 @@ def _drawn(
             )
     whole = bool(edges[0] % 1) and not logarithmic and bool((np.diff(edges) == 1).all())
     for value in _x_ticks(float(edges[0]), float(edges[-1]), logarithmic, whole):
+        told = value if value.is_integer() else float(f"{value:.3g}")
         parts.append(
             f'<text class="tick" x="{place_x(value):.1f}" y="{base + 18}" text-anchor="middle">'
-            f"{tick_text(value)}</text>"
+            f"{tick_text(told)}</text>"
         )
     for value, text in marks:
         if edges[0] < value < edges[-1]:

@@ -18,6 +18,7 @@ from t4spp.report.gallery import (
     picture_iou,
     regions_of,
     sample_scores,
+    scored_regions,
     shrink,
 )
 from t4spp.report.html import PER_GROUP, Report, environment, now, software_versions, write_page
@@ -200,7 +201,7 @@ def _compared_card(
                 status=decoded.status,
                 problems=tuple(dict.fromkeys(p.code for p in decoded.problems)),
                 num_tokens=prediction.num_tokens,
-                empty=not regions_of(decoded),
+                empty=not scored_regions(sample, decoded),
                 text=prediction.text,
                 panel=Panel(
                     title=view.label,

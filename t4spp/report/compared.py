@@ -19,7 +19,7 @@ class ComparedCard:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedAnswer:
-    """A run's answer; ``iou`` is None where the truth is empty, ``empty``: without a region."""
+    """A run's answer; ``iou`` is None where the truth is empty, ``empty``: no scored pixel."""
 
     run: str
     iou: float | None

@@ -157,6 +157,7 @@ class Card:
 
     ``coarse_iou`` and ``final_iou`` are computed from the pictured masks, over labels with a
     target; None where the truth is empty. ``problems`` are (code, count, first message).
+    ``num_regions`` counts those with a scored pixel.
     """
 
     id: str
@@ -260,6 +261,20 @@ def regions_of(decoded: Decoded) -> list[tuple[str, BoolMask]]:
     return [(region.label, region.mask) for region in decoded.regions if region.label != BACKGROUND]
 
 
+def scored_regions(sample: Sample, decoded: Decoded) -> list[tuple[str, BoolMask]]:
+    """The masks of an answer that have a scored pixel: of a label that was asked for, not ignored.
+
+    An answer without any says that nothing is there, as the scores have it.
+    """
+    asked = scored_labels(sample)
+    return [
+        (label, mask)
+        for label, mask in regions_of(decoded)
+        if (not asked or label in asked)
+        and (mask if sample.ignore is None else mask & ~sample.ignore).any()
+    ]
+
+
 def coarse_picture(image: Image, coarse: Decoded, colours: Mapping[str, Colour]) -> str:
     """What the descriptor's grid says: occupancy, and the boxes that were written."""
     regions = [region for region in coarse.regions if region.label != BACKGROUND]
@@ -321,7 +336,7 @@ def make_card(
         final_iou=picture_iou(sample, final),
         status=final.status,
         problems=tuple((code, count, messages[code]) for code, count in counts.most_common()),
-        num_regions=len(regions_of(final)),
+        num_regions=len(scored_regions(sample, final)),
         num_tokens=prediction.num_tokens,
         num_passes=prediction.num_passes,
         seconds=prediction.seconds,

@@ -155,7 +155,8 @@ def compare_runs(
     Raises:
         RunError: a folder is no run, is not scored or damaged, or the runs saw other samples.
     """
-    views = (open_run(folders[0], catalogue, split), open_run(folders[1], catalogue, split))
+    first = open_run(folders[0], catalogue, split)
+    views = (first, open_run(folders[1], catalogue, split or first.split))
     tell_apart(views)
     obstacle = check_same_samples(views)
     if obstacle:
@@ -164,7 +165,7 @@ def compare_runs(
             "Answer one split of one recipe with both (t4spp evaluate RUN --split NAME), or set "
             "their scores side by side: t4spp report RUN RUN"
         )
-    notes: list[str] = []
+    notes = _one_sided(views)
     sums = [_sums_of(view, notes) for view in views]
     prompts = [{p.id: p.prompt for p in view.predictions} for view in views]
     common = prompts[0].keys() & prompts[1].keys()
@@ -199,7 +200,9 @@ def _sums_of(view: RunView, notes: list[str]) -> Mapping[str, ProtocolSums]:
     predictions = predictions_path(view.folder, view.split)
     path = sums_path(predictions)
     if path.is_file():
-        return read_sums(path)
+        found = read_sums(path)
+        _check_native(found, path)
+        return found
     scores = scores_path(predictions)
     again = f"t4spp evaluate {view.folder} --split {view.split}"
     if not scores.is_file():
@@ -213,6 +216,26 @@ def _sums_of(view: RunView, notes: list[str]) -> Mapping[str, ProtocolSums]:
         f"{again}"
     )
     return {NATIVE: _older_sums(scores, again)}
+
+
+def _check_native(sums: Mapping[str, ProtocolSums], path: Path) -> None:
+    native = sums.get(NATIVE)
+    wanted = [f"{name}{side}" for name in _SCORES for side in (ABOVE, BELOW)]
+    if native is not None and not set(wanted) <= set(native.columns):
+        raise RunError(
+            f"{path} is damaged: the columns of {NATIVE} are {', '.join(native.columns)}; expected "
+            f"among them: {', '.join(wanted)}. Write it again with: t4spp evaluate RUN"
+        )
+
+
+def _one_sided(views: tuple[RunView, RunView]) -> list[str]:
+    """Which protocols only one of the runs was scored by."""
+    names = [view.metrics.get("protocols", {}) for view in views]
+    return [
+        f"Only {view.label} was scored by {', '.join(only)}, which cannot be compared."
+        for view, own, other in zip(views, names, names[::-1], strict=True)
+        if (only := [name for name in own if name not in other])
+    ]
 
 
 def _older_sums(path: Path, again: str) -> ProtocolSums:

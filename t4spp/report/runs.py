@@ -123,7 +123,7 @@ def open_run(folder: Path, catalogue: Catalogue, split: str | None = None) -> Ru
     elif split not in found:
         raise RunError(
             f"{folder} has no predictions of the split {split!r}; it has: "
-            f"{', '.join(found) or 'none'}."
+            f"{', '.join(found) or 'none'}. Make them with: t4spp evaluate {folder} --split {split}"
         )
     view = RunView(
         folder=folder,

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -148,6 +154,40 @@ def test_run_without_scores_says_how_to_score_it(
     assert "t4spp evaluate" in err
 
 
+def test_split_of_the_first_run_is_that_of_both(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = copied / "good" / "config.yaml"
+    assert "eval_split: val" in config.read_text()
+    config.write_text(config.read_text().replace("eval_split: val", "eval_split: test"))
+    code, out, _ = compare(capsys, copied / "bad", copied / "good", "--no-page", "--json")
+    assert (code, json.loads(out)["split"]) == (0, "val")
+    code, _, err = compare(capsys, copied / "good", copied / "bad", "--split", "test")
+    assert code == 2
+    assert f"t4spp evaluate {copied / 'good'} --split test" in err
+
+
+def test_protocols_that_only_one_run_was_scored_by_are_named(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(copied / "bad"), "--protocol", "native"]) == 0
+    _, out, _ = compare(capsys, copied / "bad", copied / "good", "--no-page", "--json")
+    told = json.loads(out)
+    assert list(told["protocols"]) == ["native"]
+    assert told["notes"] == ["Only good was scored by lisa, which cannot be compared."]
+
+
+def test_sums_without_what_native_counts_are_damaged(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied / "bad" / "predictions" / "val.sums.jsonl"
+    path.write_text(path.read_text().replace("n_acc/below", "n_acc/beneath"))
+    code, _, err = compare(capsys, copied / "bad", copied / "good", "--no-page")
+    assert code == 2
+    assert "n_acc/beneath" in err
+    assert "Write it again with: t4spp evaluate RUN" in err
+
+
 def test_sample_with_another_truth_since_is_left_out_and_counted(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,3 +288,78 @@ def test_fault_in_a_worker_is_told_as_it_is_without_workers(
         said.append(capsys.readouterr().err.splitlines()[-1])
     assert said[0] == said[1]
     assert "'something else'" in said[0]
+
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+from t4spp.decoding.prediction import Prediction
+from t4spp.decoding.processes import Crew
+from t4spp.evaluation.scoring import score_answers
+from t4spp.plugins import load_catalogue
+from t4spp.types import Decoded, Sample
+
+class Samples:
+    def __len__(self):
+        return 100_000
+
+    def __getitem__(self, index):
+        (Path(sys.argv[1]) / str(os.getpid())).touch()
+        time.sleep(0.005)
+        return Sample(id=str(index), size=(4, 4), prompt="dog", labels=("dog",), targets=())
+
+def answer(position, sample):
+    return Prediction(
+        id=sample.id, prompt="dog", labels=("dog",), text="", num_tokens=0, num_passes=0, seconds=0
+    )
+
+score_answers(
+    Samples(),
+    answer,
+    lambda sample, prediction: Decoded(regions=(), status="ok"),
+    load_catalogue().build("refiner", "none", {}, "refiner"),
+    crew=Crew(),
+    workers=2,
+)
+"""
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists that has not ended (a zombie has)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks at /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path, how: int) -> None:
+    """Also where it is killed outright, as for want of memory."""
+    (tmp_path / "workers").mkdir()
+    script = tmp_path / "score.py"
+    script.write_text(SLOW)
+    process = subprocess.Popen(
+        [sys.executable, script, tmp_path / "workers"], stderr=subprocess.DEVNULL
+    )
+
+    def wait_for(done: Callable[[], bool]) -> bool:
+        until = time.monotonic() + 120
+        while not done() and time.monotonic() < until:
+            time.sleep(0.1)
+        return done()
+
+    try:
+        assert wait_for(lambda: len(list((tmp_path / "workers").iterdir())) == 2)
+        workers = [int(path.name) for path in (tmp_path / "workers").iterdir()]
+        assert process.pid not in workers
+        process.send_signal(how)
+        process.wait(120)
+        assert process.returncode != 1  # a fault of the script
+        assert wait_for(lambda: not any(map(is_running, workers)))
+    finally:
+        process.kill()
+        for path in (tmp_path / "workers").iterdir():
+            if is_running(int(path.name)):
+                os.kill(int(path.name), signal.SIGKILL)

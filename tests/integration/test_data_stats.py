@@ -113,6 +113,8 @@ def test_histogram_gives_whole_numbers_a_bar_each_and_nothing_for_nothing() -> N
         "4.5 to 5.5: 1",
     ]
     assert histogram([], title="t", x_label="x") == ""
+    ends = histogram([0.34791, 17.99927], title="t", x_label="x", logarithmic=True)
+    assert (">0.348</text>" in ends, ">18</text>" in ends) == (True, True)
     assert histogram([3.0], title="t", x_label="x", logarithmic=True).count("<rect") == 1
 
 
@@ -135,6 +137,15 @@ def test_preview_shows_the_whole_conversation_with_its_tokens(
         assert one["answer"] in text
         assert f"Assistant · {one['tokens']['answer']} tokens" in text
         assert one["tokens"]["answer"] > one["tokens"]["descriptor"] > 0
+
+
+def test_preview_onto_a_folder_says_to_choose_another_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.html").mkdir()
+    given = ["--recipe", "refshapes", "-n", "1", "-o", str(tmp_path / "page.html")]
+    assert main(["data", "preview", *given]) == 2
+    assert "Choose another place with -o" in capsys.readouterr().err
 
 
 def test_preview_of_a_dialogue_shows_its_words_and_no_mask() -> None:

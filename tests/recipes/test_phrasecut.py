@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,35 @@ def test_data_check_of_an_empty_folder_says_what_is_missing_and_where_to_get_it(
     told = capsys.readouterr().err
     for part in ("image_data_split.json", "refer_train.json", "images/", "PhraseCutDataset"):
         assert part in told
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("width", 0, "picture 1 has the size 20 x 0 pixels"),
+        ("height", -5, "picture 1 has the size -5 x 30 pixels"),
+        ("width", 10**12, "picture 1 has the size 20 x 1000000000000 pixels"),
+        ("width", float("inf"), "each picture needs image_id, width and height"),
+        ("image_id", float("nan"), "each picture needs image_id, width and height"),
+    ],
+)
+def test_a_picture_of_an_impossible_size_is_refused_by_name(build, root, key, value, reason):
+    path = root / "data" / "VGPhraseCut_v0" / "image_data_split.json"
+    content = json.loads(path.read_text())
+    content[0][key] = value
+    write_json(path, content)
+    with pytest.raises(RecipeError, match=reason):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [("attributes", 1.5, "list"), ("relation_descriptions", 3, "list"), ("type", ["name"], "str")],
+)
+def test_a_structure_of_another_kind_is_refused_by_name(build, root, key, value, kind):
+    path = root / "data" / "VGPhraseCut_v0" / "refer_test.json"
+    content = json.loads(path.read_text())
+    content[0]["phrase_structure"][key] = value
+    write_json(path, content)
+    with pytest.raises(RecipeError, match=f"task 0: phrase_structure.{key} must be a {kind}"):
+        build().samples("test")

@@ -431,6 +431,17 @@ def test_run_lengths_that_are_no_numbers_are_told_where_the_mask_is_painted(buil
     assert len(told) == 1 and "annotation 5 has run lengths that do not add up" in told[0]
 
 
+def test_a_picture_of_an_impossible_size_is_refused_by_name(build, grefs):
+    path = grefs / "grefcoco" / "instances.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["height"] = 10**30
+    write_json(path, content)
+    with pytest.raises(
+        RecipeError, match=r"images\[0\] has the size 10{30} x 12 pixels; sides are"
+    ):
+        build("grefcoco")
+
+
 def test_repeated_ids_of_grefcoco_stay_apart(build, grefs):
     write_json(grefs / "grefcoco" / "grefs(unc).json", [GREFS[1], GREFS[1]])
     recipe = build("grefcoco")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from t4spp.cli import main
+from t4spp.data.vocabulary import labels_of
 from t4spp.errors import RecipeError
 from t4spp_recipes.natural.instruction_config import VisualInstructionsConfig
 from t4spp_recipes.natural.visual_instructions import VisualInstructions
@@ -107,6 +108,12 @@ def test_an_instruction_stands_behind_every_question(llava: Path) -> None:
     assert samples[1].context == (("What is red?\nBe brief.", "A bus."),)
 
 
+def test_that_questions_have_no_labels_is_known_without_their_pictures(llava: Path) -> None:
+    (llava.parent / "empty").mkdir()
+    samples = recipe(llava, llava.parent / "empty").samples("all")
+    assert len(samples) and labels_of(samples) == frozenset()
+
+
 def test_records_of_one_id_are_told_apart(tmp_path: Path) -> None:
     draw(tmp_path, "a.jpg")
     records = [
@@ -168,6 +175,20 @@ def test_each_of_vqas_files_alone_says_which_other_is_needed(tmp_path: Path) -> 
         recipe(asked, tmp_path)
     with pytest.raises(RecipeError, match="Give the file of questions as 'questions'"):
         recipe(answers, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["annotations", "questions"])
+def test_a_vqa_record_whose_question_id_is_no_id_is_named(tmp_path: Path, file: str) -> None:
+    records = {
+        "annotations": {"question_id": 1, "image_id": 5, "answers": [{"answer": "x"}]},
+        "questions": {"question_id": 1, "image_id": 5, "question": "What?"},
+    }
+    records[file]["question_id"] = [1]
+    paths = {
+        name: write(tmp_path / f"{name}.json", {name: [record]}) for name, record in records.items()
+    }
+    with pytest.raises(RecipeError, match=rf"{file}\.json: record 0 needs a question_id"):
+        recipe(paths["annotations"], tmp_path, questions=paths["questions"])
 
 
 def test_pope_is_read_from_json_lines(tmp_path: Path) -> None:

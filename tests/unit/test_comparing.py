@@ -166,7 +166,23 @@ def test_sums_file_reads_back_what_was_written(tmp_path: Path) -> None:
     assert json.loads(path.read_text().splitlines()[2])["sums"]["native"][-2:] == [0, 1]
 
 
-@pytest.mark.parametrize("text", ["", "{}\n", '{"schema": 2, "columns": {}}\n', "no json\n"])
+HEAD = '{"schema": 1, "columns": {"native": ["a/above", "a/below"]}}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}\n",
+        '{"schema": 2, "columns": {}}\n',
+        "no json\n",
+        HEAD + '{"id": "s", "image_id": "i", "sums": {"native": [1]}}\n',
+        HEAD + '{"id": "s", "image_id": "i", "sums": {"native": [1, null]}}\n',
+        HEAD + '{"id": "s", "image_id": "i", "sums": {"native": [1, NaN]}}\n',
+        HEAD + '{"id": "s", "image_id": "i", "sums": {"other": [1, 2]}}\n',
+        HEAD + '{"id": "s", "image_id": "i", "su',
+    ],
+)
 def test_damaged_sums_file_says_how_to_write_it_again(tmp_path: Path, text: str) -> None:
     path = tmp_path / "val.sums.jsonl"
     path.write_text(text)

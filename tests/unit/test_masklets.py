@@ -174,6 +174,22 @@ def test_intervals_hold_the_scores_and_a_single_video_has_none():
     assert protocol.intervals(rows, resamples=0, seed=0) == {}
 
 
+def test_sums_kept_for_comparing_runs_give_the_scores_and_each_rows_part():
+    rows = _random_rows()
+    scores = _scores(*rows)
+    protocol = MaskletsProtocol()
+    names, values = protocol.summands(rows)
+    assert values.shape == (30, len(names))
+    found = protocol.of_sums(names, values.sum(axis=0, keepdims=True))
+    assert set(found) == {name for name in scores if "ap" not in name}
+    for name, (value,) in found.items():
+        assert value == pytest.approx(scores[name], abs=1e-12)
+    some = _scores(*rows[:9])
+    found = protocol.of_sums(names[::-1], values[:9, ::-1].sum(axis=0, keepdims=True))
+    assert found["bbox_cgf1_50"][0] == pytest.approx(some["bbox_cgf1_50"], abs=1e-12)
+    assert protocol.of_sums(("native/above",), np.ones((1, 1))) == {}
+
+
 def test_nothing_to_score_is_nan():
     assert all(math.isnan(value) for value in _scores().values())
 

@@ -14,6 +14,7 @@ from t4spp.report.gallery import (
     overlay_of,
     picture_iou,
     sample_scores,
+    scored_regions,
     shrink,
     shrink_mask,
 )
@@ -31,6 +32,24 @@ def prediction(key: str) -> Prediction:
     return Prediction(
         id=key, prompt="x", labels=("x",), text="", num_tokens=1, num_passes=1, seconds=0.0
     )
+
+
+def test_regions_without_a_scored_pixel_of_an_asked_label_do_not_count() -> None:
+    """As ``n_acc`` has it: such an answer says that nothing is there."""
+    ignore = np.zeros((8, 8), dtype=np.bool_)
+    ignore[:, :4] = True
+    sample = Sample(id="s", size=(8, 8), prompt="dog", labels=("dog",), targets=(), ignore=ignore)
+    nothing = np.zeros((8, 8), dtype=np.bool_)
+    seen = ~ignore
+
+    def labels_of(*regions: Region) -> list[str]:
+        decoded = Decoded(regions=regions, status="ok")
+        return [label for label, _ in scored_regions(sample, decoded)]
+
+    hidden = [Region(label="dog", mask=nothing), Region(label="dog", mask=ignore)]
+    others = [Region(label="cat", mask=seen), Region(label="others", mask=seen)]
+    assert labels_of(*hidden, *others) == []
+    assert labels_of(*hidden, *others, Region(label="dog", mask=seen)) == ["dog"]
 
 
 def test_best_median_and_worst_are_ranked_by_iou_and_no_sample_appears_twice() -> None:

@@ -25,6 +25,9 @@ SMALL_AREA = 16.0
 MAX_OUTSIDE = 100
 """Coordinates beyond this many times the picture's longer side are damage, not geometry."""
 
+MAX_SIDE = 100_000
+"""Pictures with a longer side are damage: a mask takes the product of both in bytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
@@ -239,8 +242,11 @@ def _read_images(records: list[Any], names: dict[Id, str], path: Path) -> dict[I
         if identity in images:
             raise RecipeError(f"{path}: {where}.id {identity!r} occurs twice; ids must be unique.")
         size = tuple(_field(record, key, (int,), path, where) for key in ("height", "width"))
-        if min(size) < 1:
-            raise RecipeError(f"{path}: {where} has the size {size[0]} x {size[1]} pixels.")
+        if not 0 < min(size) <= max(size) <= MAX_SIDE:
+            raise RecipeError(
+                f"{path}: {where} has the size {size[0]} x {size[1]} pixels; sides are 1 to "
+                f"{MAX_SIDE}. Fetch the annotations again."
+            )
         # LVIS has no file_name, only COCO's address of the picture.
         key = "file_name" if "file_name" in record or "coco_url" not in record else "coco_url"
         name = _field(record, key, (str,), path, where)

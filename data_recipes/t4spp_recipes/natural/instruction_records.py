@@ -200,7 +200,15 @@ def _with_questions(
             f"{path}: expected VQAv2's questions, a mapping with the list 'questions', received "
             f"{str(content)[:60]!r}."
         )
-    words = {item.get("question_id"): item for item in listed if isinstance(item, dict)}
+    for where, items in ((path, listed), (annotations, records)):
+        for number, item in enumerate(items):
+            key = item.get("question_id") if isinstance(item, dict) else None
+            if not isinstance(key, int | str):
+                raise RecipeError(
+                    f"{where}: record {number} needs a question_id, a number or a text, and is "
+                    f"{str(item)[:60]!r}."
+                )
+    words = {item["question_id"]: item for item in listed}
     found = [
         {**record, "question": words[record["question_id"]].get("question")}
         for record in records

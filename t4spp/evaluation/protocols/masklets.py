@@ -40,6 +40,8 @@ LEAST_SCORE = 0.5
 """From which on a prediction is an answer; average precision sees the others, too."""
 _AT_50, _AT_75 = 0, 5
 _NAMES = ("il_mcc", *PHRASE_SCORES)
+_NUM_SUMS = 4 + 5 * len(THRESHOLDS)
+"""Columns of :func:`phrase_columns`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +228,43 @@ class MaskletsProtocol(EvaluationProtocol[PhraseRow]):
             for index, name in enumerate(_NAMES):
                 values = drawn[:, index]
                 found[f"{kind}_{name}"] = interval_of(values[np.isfinite(values)])
+        return found
+
+    def summands(
+        self, rows: Sequence[PhraseRow]
+    ) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+        """What each phrase adds to the sums of counts; see :func:`phrase_columns`.
+
+        Args:
+            rows: of all processes, N.
+
+        Returns:
+            The columns' names, C; float64[N, C].
+        """
+        names = tuple(f"{kind}/{number}" for kind in self.kinds for number in range(_NUM_SUMS))
+        columns = [phrase_columns(_counts(rows, kind)) for kind in self.kinds]
+        return names, np.concatenate(columns, axis=1)
+
+    def of_sums(
+        self, names: Sequence[str], sums: npt.NDArray[np.float64]
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """The scores of sums over phrases; average precision has none.
+
+        Args:
+            names: the columns', C.
+            sums: float64[R, C].
+
+        Returns:
+            float64[R] a score; NaN where nothing counts.
+        """
+        place = {name: index for index, name in enumerate(names)}
+        found: dict[str, npt.NDArray[np.float64]] = {}
+        for kind in self.kinds:
+            if f"{kind}/0" not in place:
+                continue
+            own = sums[:, [place[f"{kind}/{number}"] for number in range(_NUM_SUMS)]]
+            values = phrase_scores(own)
+            found.update((f"{kind}_{name}", values[:, n]) for n, name in enumerate(_NAMES))
         return found
 
     def counts(self, rows: Sequence[PhraseRow]) -> Mapping[str, Any]:

@@ -43,6 +43,12 @@ _ADVICE = f"Point 'root' at VGPhraseCut_v0.\n{where_to_get(PHRASECUT_SOURCES)}"
 MAX_COORDINATE = 1_000_000
 """Coordinates beyond this are damage, not geometry."""
 
+MAX_SIDE = 50_000
+"""Sides beyond this are damage: the canvas of a mask takes their product in bytes."""
+
+_STRUCTURE = {"attributes": list, "relation_descriptions": list, "type": str}
+"""What of a phrase's structure decides its tags."""
+
 _Polygon = npt.NDArray[np.int32]
 """int32[N, 2] of x, y; fractions are cut off, as the API's script does."""
 
@@ -257,13 +263,20 @@ def _read_sizes(path: Path) -> dict[int, tuple[int, int]]:
     """(H, W) by image id."""
     content = read_json(path, "the list of pictures")
     try:
-        return {
+        sizes = {
             int(item["image_id"]): (int(item["height"]), int(item["width"])) for item in content
         }
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise RecipeError(
             f"{path}: each picture needs image_id, width and height ({error!r}). {_ADVICE}"
         ) from error
+    for image_id, size in sizes.items():
+        if not all(0 < side <= MAX_SIDE for side in size):
+            raise RecipeError(
+                f"{path}: picture {image_id} has the size {size[0]} x {size[1]} pixels (height x "
+                f"width); sides are 1 to {MAX_SIDE}. {_ADVICE}"
+            )
+    return sizes
 
 
 def _task(record: Any, where: str) -> Mapping[str, Any]:
@@ -281,6 +294,13 @@ def _task(record: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(polygons, list) or not all(isinstance(part, list) for part in polygons):
         raise RecipeError(f"{where}: Polygons must be a list of polygons an instance.")
     structure = record.get("phrase_structure")
+    structure = structure if isinstance(structure, dict) else {}
+    for key, kind in _STRUCTURE.items():
+        if not isinstance(structure.get(key), kind | None):
+            raise RecipeError(
+                f"{where}: phrase_structure.{key} must be a {kind.__name__}, found "
+                f"{structure[key]!r:.80}."
+            )
     return {
         "task_id": record["task_id"],
         "image_id": record["image_id"],
@@ -288,7 +308,7 @@ def _task(record: Any, where: str) -> Mapping[str, Any]:
         "Polygons": tuple(
             tuple(_polygon(polygon, where) for polygon in instance) for instance in polygons
         ),
-        "structure": structure if isinstance(structure, dict) else {},
+        "structure": structure,
     }
 
 
@@ -320,7 +340,7 @@ def _tags(task: Mapping[str, Any]) -> tuple[str, ...]:
         ("p_rel", len(relations) > 0),
         ("p_relm", len(relations) > 1),
         ("p_att_rel", len(attributes) > 0 and len(relations) > 0),
-        (kinds.get(structure.get("type", ""), ""), structure.get("type") in kinds),
+        (kinds.get(structure.get("type") or "", ""), structure.get("type") in kinds),
         ("i_single", num == 1),
         ("i_multi", 1 < num < MANY),
         ("i_many", num >= MANY),
