@@ -41,10 +41,11 @@ def preview(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> i
     asked: Callable[[Sample], tuple[Conversation | None, str]] | None = None
     count: Callable[[str], int] | None = None
     if scheme is not None:
-        from t4spp.cli.ceiling import DEFAULT_BACKBONE, token_counter
+        from t4spp.cli.ceiling import token_counter
         from t4spp.data.conversations import ConversationBuilder
 
         count = token_counter(scheme, args.tokenizer, catalogue)
+        tokenizer = args.tokenizer or catalogue.default("backbone").name
         builder = ConversationBuilder(scheme, args.templates, args.seed)
 
         def converse(sample: Sample) -> tuple[Conversation | None, str]:
@@ -54,7 +55,7 @@ def preview(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> i
         asked = converse
         notes.append(f"scheme: {args.scheme[0]} ({scheme.fingerprint()})")
         notes.append(
-            f"tokens by the tokenizer of {args.tokenizer or DEFAULT_BACKBONE}, which has learnt "
+            f"tokens by the tokenizer of {tokenizer}, which has learnt "
             f"the scheme's {len(scheme.special_tokens)} tokens; wording: {args.templates}, seed "
             f"{args.seed}, as in the first epoch"
         )

@@ -20,7 +20,7 @@ def stats(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> int
     """Measure, write the page, print."""
     if args.output is not None and args.output.suffix.lower() != ".html":
         raise ConfigError(f"data stats: -o FILE.html is expected, not {args.output}")
-    from t4spp.cli.ceiling import DEFAULT_BACKBONE, token_counter
+    from t4spp.cli.ceiling import token_counter
     from t4spp.data.conversations import ConversationBuilder
     from t4spp.data.statistics import TokenCost, measure
 
@@ -40,7 +40,7 @@ def stats(args: argparse.Namespace, catalogue: Catalogue, recipe: Recipe) -> int
     read = (samples[index] for index in range(len(samples)))
     found = measure(with_progress(read, len(samples), f"read {split}"), costs)
     told = found.to_json()
-    tokenizer = str(args.tokenizer or DEFAULT_BACKBONE)
+    tokenizer = str(args.tokenizer or catalogue.default("backbone").name)
     counters = dict(recipe.counters())
     if args.output is not None:
         from t4spp.report.data_page import write_data_page

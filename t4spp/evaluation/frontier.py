@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from t4spp.errors import RunError, SchemeError
-from t4spp.evaluation.breakdowns import BREAKDOWNS
+from t4spp.evaluation.bins import BREAKDOWNS
 from t4spp.evaluation.ceiling import Candidate
 from t4spp.evaluation.contours import contour_distances, diagonal
 from t4spp.evaluation.shapes import Shape, shape_of
 from t4spp.types import Box, Sample, Target
 
 BY = ("area", "share", "compactness", "parts")
-"""The break-downs of :data:`t4spp.evaluation.breakdowns.BREAKDOWNS` that hold of one target."""
+"""The break-downs of :data:`t4spp.evaluation.bins.BREAKDOWNS` that hold of one target."""
 CHUNK = 8
 """Samples that a worker takes at once, at most."""
 _AHEAD = 3
@@ -111,9 +111,9 @@ def measure_frontier(
     rows: list[list[_Row]] = []
     num_empty = 0
     for chunk, (found, empty) in zip(chunks, parts, strict=True):
-        for shape, length, row in found:
+        for shape, across, row in found:
             shapes.append(shape)
-            diagonals.append(length)
+            diagonals.append(across)
             rows.append(row)
         num_empty += empty
         advance(len(chunk))
