@@ -58,7 +58,7 @@ def draw_curve(events: Path, target: Path, title: str) -> None:
         points = [e for e in scores if key in e]
         right.plot([e["step"] for e in points], [e[key] for e in points], marker=".", label=label)
     right.set(title="held-out mean IoU", xlabel="step")
-    right.legend(loc="lower right", fontsize="small")
+    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small", reverse=True)
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.savefig(target, dpi=110)

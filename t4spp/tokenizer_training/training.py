@@ -95,7 +95,7 @@ def train_tokenizer(
             last = done == settings.steps
             if done % settings.log_every == 0 or last:
                 _log(events, {"step": done, "loss": loss, "learning_rate": rate})
-            if done % settings.evaluate_every == 0 and not last:
+            if done % settings.evaluate_every == 0 or last:
                 _log(events, {"step": done, **score(networks)})
             if done % settings.save_every == 0 or last:
                 _save(folder / STATE_NAME, networks, optimiser, done)

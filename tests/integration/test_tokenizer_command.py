@@ -56,7 +56,7 @@ def test_training_leaves_a_tokenizer_that_the_scheme_writes(
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 100
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    assert [e["step"] for e in events if "iou" in e] == [0, 20, 40]
+    assert [e["step"] for e in events if "iou" in e] == [0, 20, 40, 60]
     assert [e["step"] for e in events if "loss" in e] == [10, 20, 30, 40, 50, 60]
 
     scheme = build_scheme("vq-mask", tokenizer=str(folder))
