@@ -70,7 +70,8 @@ def test_data_check_reports_damage_and_exits_2(capsys, arguments, tmp_path):
     (tmp_path / "images" / "a.png").unlink()
     assert main(["data", "check", *arguments]) == 2
     captured = capsys.readouterr()
-    assert "problem: the picture a" in captured.err
+    assert "problem: semantic-folder: 1 of 1 pictures of the split 'all' are not in" in captured.err
+    assert "the first is a (.jpg, .png, ...)" in captured.err
     assert "counted: masks_without_picture 1" in captured.out
     assert main(["data", "check", "--quick", *arguments]) == 0
 

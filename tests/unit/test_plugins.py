@@ -209,7 +209,7 @@ def test_environment_restricts_what_loads(install: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("T4SPP_PLUGINS", "extra, recipes-synthetic")
     catalogue = load_catalogue()
     assert catalogue.names("scheme") == ["plus"]
-    assert catalogue.names("recipe") == ["refshapes"]
+    assert catalogue.names("recipe") == ["mask-shapes", "refshapes"]
     assert catalogue.names("backbone") == []
 
 
