@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import signal
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from t4spp.errors import RunError, SchemeError
+from t4spp.errors import SchemeError
 from t4spp.evaluation.bins import BREAKDOWNS
 from t4spp.evaluation.ceiling import Candidate
 from t4spp.evaluation.contours import contour_distances, diagonal
 from t4spp.evaluation.shapes import Shape, shape_of
+from t4spp.evaluation.workers import by_workers
 from t4spp.types import Box, Sample, Target
 
 BY = ("area", "share", "compactness", "parts")
 """The break-downs of :data:`t4spp.evaluation.bins.BREAKDOWNS` that hold of one target."""
 CHUNK = 8
 """Samples that a worker takes at once, at most."""
-_AHEAD = 3
 
 Values = npt.NDArray[np.float64]
 
@@ -105,7 +99,11 @@ def measure_frontier(
     chunks = [
         range(start, min(start + length, len(samples))) for start in range(0, len(samples), length)
     ]
-    parts = map(job.measure, chunks) if workers <= 1 else _by_workers(job, chunks, workers)
+    parts = (
+        map(job.measure, chunks)
+        if workers <= 1
+        else by_workers(job.measure, chunks, workers, advice="--workers 1")
+    )
     shapes: list[Shape] = []
     diagonals: list[float] = []
     rows: list[list[_Row]] = []
@@ -140,49 +138,6 @@ def _measured(candidate: Candidate, target: Target, size: tuple[int, int]) -> _R
     union = int(np.count_nonzero(found | target.mask))
     distance = contour_distances(found, target.mask).ahd
     return shared / union, distance, float(candidate.count_tokens(text)), shared > 0
-
-
-_job: _Job | None = None
-"""Of a worker, set while it is forked."""
-
-
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, keep to one thread, and leave the parent's objects in place."""
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    gc.freeze()
-
-
-def _measure_chunk(positions: range) -> _Part:
-    assert _job is not None
-    return _job.measure(positions)
-
-
-def _by_workers(job: _Job, chunks: Sequence[range], workers: int) -> Iterator[_Part]:
-    """The chunks' parts, in order; few are under way at a time."""
-    global _job
-    waiting: deque[Future[_Part]] = deque()
-    _job = job
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("fork"), initializer=_begin_worker
-    )
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(_measure_chunk, chunk))
-            if len(waiting) > _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise RunError(
-            f"one of the {workers} processes that measure died, perhaps for want of memory. "
-            "Take fewer of them: --workers 1."
-        ) from error
-    finally:
-        _job = None
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def summary(measured: Measured, scheme: int, chosen: npt.NDArray[np.bool_]) -> dict[str, Any]:

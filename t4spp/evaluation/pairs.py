@@ -130,7 +130,7 @@ def score_pairs(position: int, sample: Sample, decoded: Decoded) -> list[PairSco
     pairs: list[PairScore] = []
     for label in scored_labels(sample) or ("",):
         truth = truth_of(sample, label)
-        predicted = decoded.union(label, sample.size) if label else _everything(decoded, sample)
+        predicted = answered_mask(sample, decoded, label)
         has_target = bool(truth.any())
         if counted is not None:
             truth &= counted
@@ -249,7 +249,10 @@ def words_of(text: str) -> str:
     return _BLOCK.sub(" ", text).strip()
 
 
-def _everything(decoded: Decoded, sample: Sample) -> BoolMask:
+def answered_mask(sample: Sample, decoded: Decoded, label: str) -> BoolMask:
+    """What was answered for a label, bool[H, W]; for ``""``, every region that was answered."""
+    if label:
+        return decoded.union(label, sample.size)
     mask = np.zeros(sample.size, dtype=np.bool_)
     for region in decoded.regions:
         if region.label != BACKGROUND:

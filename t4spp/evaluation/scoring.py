@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import logging
 import multiprocessing
 import os
-import signal
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection
 from typing import Any
 
 from t4spp.components import Refiner
 from t4spp.decoding.prediction import Prediction
 from t4spp.decoding.processes import Crew
-from t4spp.errors import RunError
 from t4spp.evaluation.breakdowns import describe_breakdowns
 from t4spp.evaluation.pairs import AnswerRow, PairScore, answer_row, read_answer, score_pairs
 from t4spp.evaluation.protocols.base import Answered, HasImage
@@ -28,6 +21,7 @@ from t4spp.evaluation.protocols.native import NativeProtocol
 from t4spp.evaluation.protocols.panel import Panel
 from t4spp.evaluation.scores import NO_TARGET_TAG, SCHEMA, describe_answers
 from t4spp.evaluation.spatial_windows import WindowCollector
+from t4spp.evaluation.workers import by_workers
 from t4spp.schemes.base import Scheme
 from t4spp.types import Decoded, Sample
 
@@ -48,8 +42,6 @@ LEAST_SAMPLES = 1000
 """Below it, starting processes costs more than it saves."""
 _CHUNK = 64
 """Samples that a worker takes at once."""
-_AHEAD = 4
-"""Chunks a worker that may wait to be done or fetched, so that memory stays flat."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +171,17 @@ def score_answers(
     refined: Counter[str] = Counter()
     counted: Counter[str] = Counter()
     left = len(samples)
-    for part in _by_workers(job, chunks, workers) if workers else map(job.score, chunks):
+    parts = (
+        by_workers(
+            job.score,
+            chunks,
+            workers,
+            advice="--set evaluation.workers=0 scores in the process itself",
+        )
+        if workers
+        else map(job.score, chunks)
+    )
+    for part in parts:
         mine.extend(part.pairs)
         rows.extend(part.rows)
         panel.add(part.measured)
@@ -281,61 +283,6 @@ def _num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-_job: _Job | None = None
-"""Of a worker, set while it is forked."""
-
-
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, keep to one thread, and leave the parent's objects in place."""
-    import torch
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    gc.freeze()
-
-
-def _end_with(sentinel: int) -> None:
-    """End this process when its parent has ended, however that was killed.
-
-    A pool's workers wait for work without end, since each holds the pipe's writing side itself.
-    """
-    connection.wait([sentinel])
-    os._exit(1)
-
-
-def _score_chunk(positions: range) -> _Part:
-    assert _job is not None
-    return _job.score(positions)
-
-
-def _by_workers(job: _Job, chunks: Sequence[range], workers: int) -> Iterator[_Part]:
-    """The chunks' parts, in order; few are under way at a time."""
-    global _job
-    waiting: deque[Future[_Part]] = deque()
-    _job = job
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("fork"), initializer=_begin_worker
-    )
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(_score_chunk, chunk))
-            if len(waiting) > _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise RunError(
-            f"one of the {workers} processes that score answers died, perhaps for want of memory. "
-            "Take fewer of them: --set evaluation.workers=0 scores in the process itself."
-        ) from error
-    finally:
-        _job = None
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _tagged(sample: Sample) -> Sample:

@@ -18,10 +18,10 @@ from torchmetrics import Metric
 
 from t4spp.evaluation.averages import CountRatio, ExactMean
 from t4spp.evaluation.bootstrap import Terms
-from t4spp.evaluation.pairs import PairScore, scored_labels, truth_of
+from t4spp.evaluation.pairs import PairScore, answered_mask, scored_labels, truth_of
 from t4spp.evaluation.protocols.base import Answered, EvaluationProtocol
 from t4spp.evaluation.protocols.framing import Frame
-from t4spp.types import BACKGROUND, FURTHER_PHRASE, BoolMask, Decoded, Sample
+from t4spp.types import FURTHER_PHRASE, Decoded, Sample
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """At which remote-sensing papers give the share of expressions (Pr@)."""
@@ -218,17 +218,6 @@ def further_row(answered: Answered) -> ExpressionRow | None:
 def names_target(sample: Sample, label: str) -> bool:
     """Whether the truth has a target of a label, with pixels or without."""
     return any(target.label == label for target in sample.targets)
-
-
-def answered_mask(sample: Sample, decoded: Decoded, label: str) -> BoolMask:
-    """What was answered for a label, bool[H, W]; for ``""``, every region that was answered."""
-    if label:
-        return decoded.union(label, sample.size)
-    mask = np.zeros(sample.size, dtype=np.bool_)
-    for region in decoded.regions:
-        if region.label != BACKGROUND:
-            mask |= region.mask
-    return mask
 
 
 def _areas(
