@@ -205,6 +205,9 @@ class TrainingConfig(ConfigModel):
     """What is trained; `none` scores the backbone as it is."""
     steps: int = Field(default=0, ge=0)
     """Optimiser steps."""
+    target_tokens: int | None = Field(default=None, ge=1)
+    """Answer tokens to train on, for budgets that schemes share: `steps` follows from what the
+    first steps hold; null: `steps` as it is."""
     batch_size: int = Field(default=128, ge=1)
     """Conversations, or with companions sequences, an optimiser step, over all processes."""
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -242,8 +245,8 @@ class TrainingConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _steps_fit_mode(self) -> Self:
-        if self.mode != "none" and self.steps == 0:
-            raise ValueError(f"mode {self.mode} needs steps of 1 or more")
+        if self.mode != "none" and self.steps == 0 and self.target_tokens is None:
+            raise ValueError(f"mode {self.mode} needs steps of 1 or more, or target_tokens")
         return self
 
     @model_validator(mode="after")

@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     trackers = Trackers.of_config(config.tracking, catalogue)
     trainer = _claimed(experiment, folder, resume=args.resume, overwrite=args.overwrite)
     crew = Crew.current()
-    with follow(trackers, config, folder, resumed=args.resume, is_main=crew.is_main):
+    followed = config if trainer is None else trainer.config
+    with follow(trackers, followed, folder, resumed=args.resume, is_main=crew.is_main):
         if crew.is_main:
             tell_recipe(trackers, experiment)
         summary = None if trainer is None else train_followed(trainer, experiment, trackers)

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         experiment.samples(config.data.eval_split)  # told before anything is trained
     trackers = Trackers.of_config(config.tracking, catalogue)
     trainer.claim(resume=args.resume, overwrite=args.overwrite)
-    with follow(trackers, config, folder, resumed=args.resume, is_main=trainer.is_main):
+    with follow(trackers, trainer.config, folder, resumed=args.resume, is_main=trainer.is_main):
         if trainer.is_main:
             tell_recipe(trackers, experiment)
         summary = train_followed(trainer, experiment, trackers)

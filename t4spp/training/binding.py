@@ -30,6 +30,10 @@ def binding_config(config: RunConfig) -> dict[str, Any]:
     """
     whole = config.model_dump(mode="json", include={"seed", "scheme", "backbone", "data"})
     training = config.training.model_dump(mode="json", exclude=set(FREE_ON_RESUME))
+    if training["target_tokens"] is None:
+        del training["target_tokens"]  # checkpoints from before it existed have none
+    else:
+        del training["steps"]  # they follow from the tokens
     unbound = ["eval_split", "max_eval_samples"]
     if config.training.mode == "none":
         training = {key: training[key] for key in ("mode", "init_from")}

@@ -101,6 +101,20 @@ def seed_everything(*parts: object) -> None:
 
 
 @contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Leave Python's, NumPy's and torch's generators (of the CPU) as they were before."""
+    import torch
+
+    python, numpy, own = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(own)
+
+
+@contextmanager
 def deterministic_on_cpu(accelerator: Accelerator) -> Iterator[None]:
     """Ask torch for deterministic algorithms where the device is a CPU; restore its mode after.
 

@@ -19,12 +19,18 @@ from t4spp.plugins import Catalogue
 from t4spp.schemes.base import Scheme
 from t4spp.training.batches import StepBatches
 from t4spp.training.binding import binding_config
+from t4spp.training.budget import counted_steps, steps_for, with_steps
 from t4spp.training.checkpoints import CheckpointStore
 from t4spp.training.folders import check_run_folder, claim_run_folder
 from t4spp.training.learner import Learner, make_learner
 from t4spp.training.loop import Evaluate, Follower, Loop, TrainSummary
 from t4spp.training.lora import place, require_model
-from t4spp.training.processes import deterministic_on_cpu, make_accelerator, on_main
+from t4spp.training.processes import (
+    deterministic_on_cpu,
+    kept_random_state,
+    make_accelerator,
+    on_main,
+)
 from t4spp.training.saving import RunState
 from t4spp.types import Sample
 
@@ -38,6 +44,7 @@ class Trainer:
     """Trains one run.
 
     Attributes:
+        config: of the run; with ``training.target_tokens``, its steps are those that follow.
         accelerator: place and device; made when the trainer is.
         scheme: what writes the answers.
         backbone: loaded; after :meth:`train` its model carries the trained weights.
@@ -105,6 +112,11 @@ class Trainer:
             pool=pool_of(lambda: self.samples, prompting.shots, config.seed),
             native_boxes=self.backbone.native_box_format,
         )
+        if training.target_tokens is not None:
+            counted = self._whole_batches(counted_steps(training.batch_size))
+            with kept_random_state():
+                steps = steps_for(training.target_tokens, counted)
+            self.config = with_steps(config, steps)
         self._prepared: tuple[StepBatches, ModelInputs, Learner] | None = None
         self._resume = False
 
@@ -203,21 +215,34 @@ class Trainer:
         return num_micro_batches(training.batch_size, num_processes, training.micro_batch_size)
 
     def _batches(self) -> StepBatches:
+        return self._batches_of(
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            self._num_micro(self.accelerator.num_processes),
+            self.config.training.steps,
+        )
+
+    def _whole_batches(self, num_steps: int) -> StepBatches:
+        """The first steps as one process alone would see them."""
+        return self._batches_of(0, 1, self._num_micro(1), num_steps)
+
+    def _batches_of(
+        self, rank: int, num_processes: int, num_micro_batches: int, num_steps: int
+    ) -> StepBatches:
         training, data = self.config.training, self.config.data
         changes = data.augment != AugmentConfig()
-        num_processes = self.accelerator.num_processes
         return StepBatches(
             samples=self.samples,
             builder=self.builder,
             augmenter=Augmenter(data.augment, self.config.seed) if changes else None,
             backbone=self.backbone,
             order=order_of(self.samples, training.batch_size, self.config.seed),
-            rank=self.accelerator.process_index,
+            rank=rank,
             num_processes=num_processes,
             micro_batch_size=training.micro_batch_size or -(-training.batch_size // num_processes),
-            num_micro_batches=self._num_micro(num_processes),
+            num_micro_batches=num_micro_batches,
             max_length=data.max_length,
-            num_steps=training.steps,
+            num_steps=num_steps,
             companions=data.companions,
         )
 

@@ -355,6 +355,21 @@ def test_fingerprint_follows_weights_tokenizer_and_seed(copied: Path) -> None:
     assert fingerprint(from_scratch=True, seed=0) not in scratch
 
 
+def test_fresh_mask_tokens_forgets_the_schemes_tokens_but_not_coordinates(copied: Path) -> None:
+    tokens = build_scheme("next-brick").special_tokens
+    plain, fresh = loaded(copied, tokens), loaded(copied, tokens, fresh_mask_tokens=True)
+    vocabulary = plain.tokenizer.get_vocab()
+    one, other = (weights_of(backbone.model)["lm_head.weight"] for backbone in (plain, fresh))
+    kept = {
+        token for token in tokens if torch.equal(one[vocabulary[token]], other[vocabulary[token]])
+    }
+    assert kept == {token for token in tokens if token.startswith("<|loc")}
+    assert len(kept) == 1000
+    assert "<|fg3|>" in fresh.untrained_tokens and "<|loc7|>" not in fresh.untrained_tokens
+    assert plain.untrained_tokens == ()
+    assert plain.fingerprint() != fresh.fingerprint()
+
+
 def test_lora_adapts_the_llama_and_the_connector_only(nano: NanoBackbone) -> None:
     pattern = nano.lora_targets()
     assert isinstance(pattern, str)

@@ -432,3 +432,64 @@ def test_a_folder_that_is_taken_is_refused_before_anything_is_readied(
     monkeypatch.setattr(backbone, "before_training", before_training)
     with pytest.raises(RunError, match="exists and is not empty"):
         Trainer(config(), catalogue, tmp_path, backbone=backbone).claim()
+
+
+def test_a_budget_of_answer_tokens_is_met_by_the_steps_that_come_nearest(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    by_steps = Trainer(config(training__steps=12), catalogue, tmp_path / "steps").train()
+
+    tokens = by_steps.answer_tokens
+    changed = config(training__steps=0, training__target_tokens=tokens)
+    trainer = Trainer(changed, catalogue, tmp_path / "tokens")
+    by_tokens = trainer.train()
+
+    assert abs(by_tokens.steps - 12) <= 1  # the counted steps are not all that are trained on
+    assert abs(by_tokens.answer_tokens - tokens) < 0.1 * tokens
+    assert trainer.config.training.steps == by_tokens.steps
+
+
+def test_twice_the_tokens_take_about_twice_the_steps(catalogue: Catalogue, tmp_path: Path) -> None:
+    steps = [
+        Trainer(
+            config(training__steps=0, training__target_tokens=tokens), catalogue, tmp_path
+        ).config.training.steps
+        for tokens in (5_000, 10_000, 1)
+    ]
+
+    assert abs(steps[1] - 2 * steps[0]) <= 1
+    assert steps[2] == 1
+
+
+def test_counting_the_budget_changes_no_weights(catalogue: Catalogue, tmp_path: Path) -> None:
+    budget = config(training__steps=0, training__target_tokens=2_000)
+    by_tokens = Trainer(budget, catalogue, tmp_path / "tokens")
+    steps = by_tokens.config.training.steps
+    first = by_tokens.train()
+    second = Trainer(config(training__steps=steps), catalogue, tmp_path / "steps").train()
+
+    one, other = (
+        load_file(summary.weights / "adapter_model.safetensors") for summary in (first, second)
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_budget_without_an_answer_to_train_on_is_refused(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    budget = config(training__steps=0, training__target_tokens=100, data__max_length=16)
+    with pytest.raises(RunError, match="hold no answer that can be trained on"):
+        Trainer(budget, catalogue, tmp_path)
+
+
+def test_a_run_by_tokens_resumes_from_its_own_config_and_from_the_first_one(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    budget = config(training__steps=0, training__target_tokens=2_000)
+    trainer = Trainer(budget, catalogue, tmp_path / "run")
+    trainer.train()
+    for again in (budget, trainer.config):
+        resumed = Trainer(again, catalogue, tmp_path / "run")
+        resumed.claim(resume=True)
+        assert resumed.train().resumed_from == trainer.config.training.steps

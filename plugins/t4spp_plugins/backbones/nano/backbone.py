@@ -20,8 +20,10 @@ from t4spp_plugins.backbones.nano.model import (
     NUM_IMAGE_TOKENS,
     WEIGHTS_FILE,
     build_model,
+    fill_token_rows,
     grow,
     load_weights,
+    mask_tokens,
 )
 from t4spp_plugins.backbones.nano.vocabulary import (
     CONTROL_TOKENS,
@@ -113,7 +115,11 @@ class NanoBackbone(ChatBackbone):
                     "another folder in backbone.params.weights."
                 ) from error
         known = tokenizer.get_vocab()
-        self.untrained_tokens = tuple(token for token in scheme_tokens if token not in known)
+        fresh = [] if not self.params.fresh_mask_tokens else mask_tokens(known, scheme_tokens)
+        fill_token_rows(model, tokenizer, [known[token] for token in fresh], self.params.seed)
+        self.untrained_tokens = tuple(
+            token for token in scheme_tokens if token not in known or token in fresh
+        )
         tokenizer = self.load_tokenizer(scheme_tokens)
         grow(model, tokenizer, self.params.seed)
         self.tokenizer = tokenizer
@@ -134,6 +140,8 @@ class NanoBackbone(ChatBackbone):
             digest.update(f"scratch {self.params.seed}".encode())
         else:
             digest.update(self._file(WEIGHTS_FILE))
+        if self.params.fresh_mask_tokens:
+            digest.update(f"fresh mask tokens {self.params.seed}".encode())
         return f"nano:{digest.hexdigest()[:16]}"
 
     def lora_targets(self) -> list[str] | str:

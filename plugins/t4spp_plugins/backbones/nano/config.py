@@ -17,6 +17,9 @@ class NanoConfig(BaseModel):
     weights that ship with t4spp, trained on generated scenes only."""
     from_scratch: bool = False
     """Start from seeded random weights of the same architecture; the tokenizer is kept."""
+    fresh_mask_tokens: bool = False
+    """Start the scheme's tokens, coordinates apart, from seeded rows even where the weights know
+    them, so that no scheme's own tokens begin ahead of another's."""
     seed: int = 0
     """Seed of random weights and of new tokens' rows."""
     look: float = Field(0.0, ge=0)

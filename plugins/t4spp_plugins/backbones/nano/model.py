@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +105,12 @@ def fill_token_rows(
                 generator = torch.Generator().manual_seed((seed * 1_000_003 + digest) % 2**63)
                 rows = torch.randn(2, embeddings.shape[1], generator=generator) * _ROW_SCALE
                 embeddings[index], head[index] = rows[0], rows[1]
+
+
+def mask_tokens(known: Container[str], scheme_tokens: Sequence[str]) -> list[str]:
+    """The known tokens of a scheme that write masks: coordinates are left out."""
+    matches = {token: TOKEN.fullmatch(token) for token in scheme_tokens if token in known}
+    return [token for token, match in matches.items() if not (match and match[1] == "loc")]
 
 
 def settle_coordinates(
