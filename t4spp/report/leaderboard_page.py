@@ -116,7 +116,7 @@ def write_leaderboard_page(
             has_samples=any(one.groups for one in samples),
             failed=[cell for cell in cells if cell.status == "failed"],
             waiting=_waiting(result),
-            command=_command(result),
+            command=_command(result, folder),
             cells=cells,
             versions=software_versions(),
             written=now(),
@@ -248,6 +248,9 @@ def _waiting(result: Json) -> list[tuple[str, str, str]]:
     ]
 
 
-def _command(result: Json) -> str:
+def _command(result: Json, folder: Path) -> str:
     """What goes on with the cells that are not done."""
-    return shlex.join(["t4spp", "leaderboard", str(result.get("config") or "CONFIG")])
+    command = ["t4spp", "leaderboard", str(result.get("config") or "CONFIG")]
+    if folder != Path("runs") / str(result["name"]):
+        command += ["-o", str(folder)]
+    return shlex.join(command)

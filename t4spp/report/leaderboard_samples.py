@@ -56,13 +56,17 @@ def budget_samples(
     Returns:
         An entry a budget. What cannot be opened is noted there, never raised.
     """
+    if per_group <= 0:
+        return []
     found = []
-    for position, (key, budget) in enumerate(result["budgets"].items()):
+    opened = []
+    for key, budget in result["budgets"].items():
         one = BudgetSamples(title=title_of(budget))
         found.append(one)
-        views = _open_views(result, key, folder, catalogue, one) if per_group > 0 else []
-        if not views:
-            continue
+        views = _open_views(result, key, folder, catalogue, one)
+        if views:
+            opened.append((one, views))
+    for position, (one, views) in enumerate(opened):
         chosen = choose_samples(views, per_group)
         if not chosen:
             one.notes.append("No sample was scored in every run, so none are pictured.")
@@ -72,7 +76,7 @@ def budget_samples(
         except T4sppError as error:
             one.notes.append(f"No pictures: {error}")
             continue
-        share = max_megabytes / (len(result["budgets"]) - position)
+        share = max_megabytes / (len(opened) - position)
         one.groups, one.left_out, used = within(groups, share * 1e6)
         max_megabytes -= used / 1e6
     return found
