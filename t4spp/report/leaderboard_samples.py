@@ -136,11 +136,14 @@ def choose_samples(views: Sequence[RunView], per_group: int) -> list[tuple[str, 
     ]
     scores = {key: [table[key] for table in tables] for key in common}
     pictures = {row.id: row.image_id or row.id for row in views[0].scores}
+    several = len(views) > 1
+    highest = "highest score of the worst scheme" if several else "highest score"
+    lowest = "lowest score of the best scheme" if several else "lowest score"
     ways = [
-        ("All right", "highest score of the worst scheme", lambda key: -min(scores[key])),
-        ("All wrong", "lowest score of the best scheme", lambda key: max(scores[key])),
+        ("All right", highest, lambda key: -min(scores[key])),
+        ("All wrong", lowest, lambda key: max(scores[key])),
     ]
-    if len(views) > 1:
+    if several:
         differ = "largest gap between the best and the worst scheme"
         ways.insert(
             0, ("Where they differ most", differ, lambda key: min(scores[key]) - max(scores[key]))

@@ -497,6 +497,7 @@ def test_one_scheme_one_budget_one_seed_has_a_page(tmp_path: Path, catalogue: Ca
     result["standings"] = {"steps": [standing("fine", 1, 0.7, num_seeds=1, by_seed=[0.7])]}
     page = written(tmp_path, catalogue, result, per_group=0)
     assert "It is the only scheme with a finished run." in page.text
+    assert "Mean IoU, of one seed." in page.text and "pictures alone are drawn" in page.text
     assert "Seed 3" in page.text and "Between the budgets" not in page.text
     assert len(page.all("div", "strip")) == 1
 
