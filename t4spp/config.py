@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from t4spp.config_layers import Layers, read_layers
 from t4spp.errors import ConfigError
 from t4spp.plugins import Catalogue, load_catalogue
-from t4spp.validation import Fault, validate
+from t4spp.validation import Fault, report_faults, validate
 from t4spp.yaml12 import dump_yaml
 
 
@@ -441,7 +441,7 @@ def resolve_config(layers: Layers, catalogue: Catalogue | None = None) -> RunCon
             else:
                 raw["params"] = _with_defaults(component.config, filled, params)
     if faults:
-        raise ConfigError(_report([layers.locate(fault) for fault in faults]))
+        raise ConfigError(report_faults([layers.locate(fault) for fault in faults]))
     resolved = validate(RunConfig, data)
     assert isinstance(resolved, RunConfig)
     return resolved
@@ -493,9 +493,3 @@ def _with_defaults(
     """All parameters written out, unless the model would read them differently."""
     written = filled.model_dump(mode="json")
     return written if validate(model, written) == filled else given
-
-
-def _report(lines: Sequence[str]) -> str:
-    if len(lines) == 1:
-        return lines[0]
-    return f"{len(lines)} faults in the config:\n" + "\n".join(f"  - {line}" for line in lines)

@@ -156,3 +156,10 @@ def _in_data(data: Any, path: KeyPath, kind: str) -> KeyPath:
         elif kind == "missing" and position == len(path) - 1:
             kept.append(part)
     return tuple(kept)
+
+
+def report_faults(lines: Sequence[str]) -> str:
+    """Every fault of a config in one message, a line each where there are several."""
+    if len(lines) == 1:
+        return lines[0]
+    return f"{len(lines)} faults in the config:\n" + "\n".join(f"  - {line}" for line in lines)

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "compare": "test two runs against each other, sample by sample",
     "baselines": "score answers without a model beside a run",
     "run": "train, predict, score and report as a config says",
+    "leaderboard": "train every scheme from one start under equal budgets, and rank them",
     "predict": "segment pictures with a finished run",
     "report": "write a run's report again",
     "export": "write a trained run as a checkpoint for transformers",

@@ -253,4 +253,6 @@ def _command(result: Json, folder: Path) -> str:
     command = ["t4spp", "leaderboard", str(result.get("config") or "CONFIG")]
     if folder != Path("runs") / str(result["name"]):
         command += ["-o", str(folder)]
+    for override in result.get("set", ()):
+        command += ["--set", str(override)]
     return shlex.join(command)

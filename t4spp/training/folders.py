@@ -95,16 +95,25 @@ def _check_same_run(folder: Path, config: RunConfig) -> None:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise RunError(f"there is no run in {folder} to resume. Leave --resume out to start one.")
-    try:
-        written = RunConfig.model_validate(parse_yaml(path.read_text(encoding="utf-8"), str(path)))
-    except (OSError, UnicodeDecodeError, ValidationError, ConfigError) as error:
-        raise RunError(
-            f"{path} cannot be read ({error}), so nobody knows whether this is the run to go on "
-            "with. Restore it, or start another with -o."
-        ) from error
-    changed = differences(binding_config(written), binding_config(config))
+    changed = differences(binding_config(read_run_config(folder)), binding_config(config))
     if changed:
         raise RunError(
             f"the config differs from that of the run in {folder}: {'; '.join(changed)}. Resume "
             f"with {path}, or start another run with -o."
         )
+
+
+def read_run_config(folder: Path) -> RunConfig:
+    """The config that a run's folder holds, its components not looked up.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        return RunConfig.model_validate(parse_yaml(path.read_text(encoding="utf-8"), str(path)))
+    except (OSError, UnicodeDecodeError, ValidationError, ConfigError) as error:
+        raise RunError(
+            f"{path} cannot be read ({error}), so nobody knows whether this is the run to go on "
+            "with. Restore it, or start another with -o."
+        ) from error

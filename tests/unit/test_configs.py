@@ -47,12 +47,18 @@ def test_every_yaml_file_is_plain_yaml(path: Path) -> None:
     assert isinstance(read_yaml(path), dict)
 
 
-def test_base_configs_are_extended_by_an_experiment() -> None:
+def test_base_configs_are_extended_by_an_experiment_or_run_by_a_leaderboard() -> None:
     extended = {
         line.partition(":")[2].strip().rpartition("/")[2]
         for path in RUNS
         for line in path.read_text().splitlines()
         if line.startswith("extends:")
+    }
+    extended |= {
+        line.partition(":")[2].strip().rpartition("/")[2]
+        for path in (CONFIGS / "leaderboards").glob("*.yaml")
+        for line in path.read_text().splitlines()
+        if line.startswith("run:")
     }
     bases = {path.name for path in (CONFIGS / "base").glob("*.yaml")}
     assert bases - extended == set()

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("tracking",),
     ("report",),
-    ("prediction_files", "tokenizer_training"),
+    ("prediction_files", "tokenizer_training", "leaderboard"),
     ("api", "testing", "bench", "scene_prediction"),
     ("cli",),
     ("__main__",),

@@ -1,0 +1,1 @@
+"""Schemes trained from one start under equal budgets, and where they stand."""
