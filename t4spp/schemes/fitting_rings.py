@@ -14,6 +14,7 @@ vertices, ``K`` candidates.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -55,33 +56,44 @@ class Lattice:
         """int64[R]: the first row of pixels whose centres are not above a lattice row."""
         self._rows = np.arange(size[0])
 
-    def crossings(self, starts: Points, ends: Points) -> Points:
-        """Where edges cross the rows of pixels: the first pixel whose centre is not left of them.
+    def crossings(self, points: Points, starts: Points, ends: Points, rows: Points) -> Points:
+        """Where edges cross rows of pixels: the first pixel whose centre is not left of them.
 
         Args:
-            starts: int64[..., 2], lattice points.
-            ends: the same.
+            points: int64[M, ..., 2], lattice points.
+            starts: int64[E], the edges' first points, counted along M.
+            ends: int64[E], their last points.
+            rows: int64[..., L], rows of pixels; they need not lie on the picture.
 
         Returns:
-            int64[..., h]; w where an edge does not cross the row of centres.
+            int64[E, ..., L]; w where an edge does not cross the row of centres.
         """
-        above, below = self.first_row[starts[..., 0]], self.first_row[ends[..., 0]]
-        y0, x0 = self.y[starts[..., 0]], self.x[starts[..., 1]]
-        down = self.y[ends[..., 0]] - y0
-        slope = (self.x[ends[..., 1]] - x0) / np.where(down == 0, 1.0, down)
-        at = (slope[..., None] * (self._rows + 0.5)) + (x0 - slope * y0 - 0.5)[..., None]
-        column = np.clip(np.ceil(at), 0, self.size[1]).astype(np.int64)
+        row, y, x = points[..., 0], self.y[points[..., 0]], self.x[points[..., 1]]
+        first = self.first_row[row]
+        above, below = first[starts], first[ends]
+        y0, x0 = y[starts], x[starts]
+        down = y[ends] - y0
+        down[down == 0] = 1.0
+        slope = (x[ends] - x0) / down
+        at = slope[..., None] * (rows + 0.5)
+        at += (x0 - slope * y0 - 0.5)[..., None]
+        np.ceil(at, out=at)
         low, high = np.minimum(above, below)[..., None], np.maximum(above, below)[..., None]
-        crossed: Points = np.where((self._rows >= low) & (self._rows < high), column, self.size[1])
+        crossed: Points = at.astype(np.int64)
+        np.minimum(crossed, self.size[1], out=crossed)
+        np.maximum(crossed, 0, out=crossed)
+        np.putmask(crossed, (rows < low) | (rows >= high), self.size[1])
         return crossed
 
     def enclosed(self, starts: Points, ends: Points) -> BoolMask:
         """The pixels, bool[h, w], with an odd number of edges int64[N, 2] at their left."""
         height, width = self.size
-        crossed = self.crossings(starts, ends)
+        num = len(starts)
+        first = np.arange(num)
+        crossed = self.crossings(np.concatenate([starts, ends]), first, first + num, self._rows)
         flat = (crossed + self._rows * (width + 1)).ravel()
         counts = np.bincount(flat, minlength=height * (width + 1)).reshape(height, width + 1)
-        odd: BoolMask = np.cumsum(counts[:, :width], axis=1) % 2 == 1
+        odd: BoolMask = (np.cumsum(counts[:, :width], axis=1) & 1).astype(np.bool_)
         return odd
 
     def fill(self, rings: Sequence[Points]) -> BoolMask:
@@ -138,7 +150,39 @@ def _canonical(ring: Points) -> Points:
 
 def _distinct(ring: Points) -> Points:
     """Without points that repeat the one before."""
-    return ring[np.any(ring != np.roll(ring, 1, axis=0), axis=1)]
+    return ring[(ring != ring[np.arange(-1, len(ring) - 1)]).any(axis=1)]
+
+
+def _interleaved(one: Sequence[Points], other: Sequence[Points]) -> list[Points]:
+    """Two sorted sequences of arrays as one, element by element (Batcher's odd-even merge, 1968).
+
+    Args:
+        one: arrays that broadcast, none greater anywhere than the one behind it.
+        other: the same.
+    """
+    if not one or not other:
+        return [*one, *other]
+    if len(one) == len(other) == 1:
+        return [np.minimum(one[0], other[0]), np.maximum(one[0], other[0])]
+    odd, even = _interleaved(one[::2], other[::2]), _interleaved(one[1::2], other[1::2])
+    merged = [odd[0]]
+    for left, right in zip(odd[1:], even, strict=False):
+        merged += [np.minimum(left, right), np.maximum(left, right)]
+    return merged + odd[1 + len(even) :] + even[len(odd) - 1 :]
+
+
+@lru_cache(maxsize=8)
+def _detours(num_old: int, num_new: int) -> tuple[Points, Points]:
+    """Edges as the places of their points, which are a chain's and those of its detours.
+
+    Returns:
+        starts and ends: the chain's own edges, those from its start to each further point, and
+        those from there to its end.
+    """
+    further = list(range(num_old + 1, num_old + 1 + num_new))
+    starts = [*range(num_old), *[0] * num_new, *further]
+    ends = [*range(1, num_old + 1), *further, *[num_old] * num_new]
+    return np.array(starts), np.array(ends)
 
 
 class _Fit:
@@ -189,21 +233,46 @@ class _Fit:
     def _flip(self, starts: Points, ends: Points) -> None:
         """Turn the pixels between closed chains of edges inside out."""
         self.inside ^= self.lattice.enclosed(starts, ends)
-        saved = np.where(self.inside == self.mask, -1, 1)
-        np.cumsum(saved, axis=1, out=self._sums[:, 1:], dtype=np.int32)
+        saved = 2 * (self.inside ^ self.mask).astype(np.int32) - 1
+        np.cumsum(saved, axis=1, out=self._sums[:, 1:])
 
-    def _saved(self, *crossings: Points) -> Points:
-        """Pixels that would be right if those between some closed edges were turned, int64[...].
+    def _saved(self, chain: Sequence[Points], there: Points) -> Points:
+        """Pixels that would be right if chains of edges went by way of one point instead.
+
+        Only the rows that a chain or its candidates reach are looked at.
 
         Args:
-            crossings: int64[..., h] of each edge.
+            chain: int64[N, 2] each, the vertices of the chains, both ends included.
+            there: int64[N, K, 2], the points between the ends.
+
+        Returns:
+            int64[N, K].
         """
-        columns = np.sort(np.stack(np.broadcast_arrays(*crossings), axis=-1), axis=-1)
-        if columns.shape[-1] % 2:
-            outer = np.full((*columns.shape[:-1], 1), self.mask.shape[1], dtype=np.int64)
-            columns = np.concatenate([columns, outer], axis=-1)
-        sums = self._sums.ravel()[columns + self._at[:, None]]
-        found: Points = (sums[..., 1::2] - sums[..., ::2]).sum(axis=(-1, -2), dtype=np.int64)
+        height, width = self.mask.shape
+        num_old, num_new = len(chain) - 1, there.shape[1]
+        points = np.concatenate([np.stack(chain), there.swapaxes(0, 1)])
+        reached = self.lattice.first_row[points[..., 0]]
+        low, high = reached.min(axis=0), reached.max(axis=0)
+        rows = low[:, None] + np.arange(max(int((high - low).max()), 1))
+        starts, ends = _detours(num_old, num_new)
+        crossed = self.lattice.crossings(points, starts, ends, rows)
+        # below the picture nothing crosses anything, whichever row of sums is read
+        base = np.minimum(rows, height - 1) * (width + 1)
+        crossed += base
+        old: list[Points] = []
+        for edge in crossed[:num_old]:
+            old = _interleaved(old, [edge])
+        first, second = crossed[num_old : num_old + num_new], crossed[num_old + num_new :]
+        columns = _interleaved(old, _interleaved([first], [second]))
+        if len(columns) % 2:
+            columns.append(base + width)
+        sums = self._sums.ravel()
+        total = sums.take(columns[1])
+        total -= sums.take(columns[0])
+        for place in range(2, len(columns), 2):
+            total += sums.take(columns[place + 1])
+            total -= sums.take(columns[place])
+        found: Points = total.sum(axis=-1, dtype=np.int64).T
         return found
 
     def _polished(self, ring: Points, room: int) -> Points:
@@ -231,12 +300,7 @@ class _Fit:
                 continue
             before, here, behind = ring[places - 1], ring[places], ring[(places + 1) % num]
             there = np.clip(here[:, None] + _STEPS, 0, last)
-            saved = self._saved(
-                self.lattice.crossings(before, here)[:, None],
-                self.lattice.crossings(here, behind)[:, None],
-                self.lattice.crossings(before[:, None], there),
-                self.lattice.crossings(there, behind[:, None]),
-            )
+            saved = self._saved((before, here, behind), there)
             best = saved.argmax(axis=1)
             gain = saved[np.arange(len(places)), best]
             better = np.flatnonzero(gain > 0)
@@ -288,15 +352,10 @@ class _Fit:
         most = min(max(1, num // 5) if most is None else most, num - LEAST)
         if most < 1:
             return ring, active
-        before, after, last = (np.roll(ring, shift, axis=0) for shift in (1, -1, -2))
+        places = np.arange(num)
+        before, after, last = (ring[(places + shift) % num] for shift in (-1, 1, 2))
         there = self._between(before, ring, after, last)
-        saved = self._saved(
-            self.lattice.crossings(before, ring)[:, None],
-            self.lattice.crossings(ring, after)[:, None],
-            self.lattice.crossings(after, last)[:, None],
-            self.lattice.crossings(before[:, None], there),
-            self.lattice.crossings(there, last[:, None]),
-        )
+        saved = self._saved((before, ring, after, last), there)
         best = saved.argmax(axis=1)
         saved = saved.max(axis=1)
         chosen: list[int] = []

@@ -22,6 +22,8 @@ LEAST = 3
 ROOM = 4
 """Vertices that the first pass leaves, as a multiple of the budget."""
 
+Point = tuple[float, float]
+"""(y, x)."""
 Plan = tuple[float, float, float]
 """Square pixels that a step moves, and where the vertex that stays comes to lie (y, x)."""
 
@@ -34,7 +36,7 @@ def simplify(rings: Sequence[Ring], budget: int, tolerance: float) -> list[Ring]
         budget: at least three, so that one ring always stays.
         tolerance: square pixels; steps that move no more are made although the budget has room.
     """
-    thinned = _Removing(rings).run(budget * ROOM, 0.0)
+    thinned = _Removing([_cornered(ring) for ring in rings]).run(budget * ROOM, 0.0)
     kept = [place for place, ring in enumerate(thinned) if len(ring)]
     found = _Collapsing([thinned[place] for place in kept]).run(budget, tolerance)
     none = np.zeros((0, 2), dtype=np.float64)
@@ -42,29 +44,44 @@ def simplify(rings: Sequence[Ring], budget: int, tolerance: float) -> list[Ring]
     return [simple.get(place, none) for place in range(len(rings))]
 
 
+def _cornered(ring: Ring) -> Ring:
+    """A ring without the vertices inside its straight stretches.
+
+    The first pass would take just these first, one by one. A ring with a spike, or of which hardly
+    a corner is left, is left to it.
+    """
+    back, on = ring[np.arange(-1, len(ring) - 1)] - ring, ring[np.arange(1 - len(ring), 1)] - ring
+    straight = back[:, 0] * on[:, 1] == back[:, 1] * on[:, 0]
+    spikes = straight & (back[:, 0] * on[:, 0] + back[:, 1] * on[:, 1] >= 0)
+    kept = ring[~straight]
+    return ring if spikes.any() or len(kept) <= LEAST else kept
+
+
 class _Steps:
     """Rings as linked vertices, and a heap of the steps that take one vertex each."""
 
     def __init__(self, rings: Sequence[Ring]) -> None:
-        self.y: list[float] = []
-        self.x: list[float] = []
+        self.at: list[Point] = []
         self.before: list[int] = []
         self.after: list[int] = []
         self.ring: list[int] = []
         self.sizes = [len(ring) for ring in rings]
         self.areas = [abs(signed_area(ring)) for ring in rings]
         for number, ring in enumerate(rings):
-            first, length = len(self.y), len(ring)
-            self.y += ring[:, 0].tolist()
-            self.x += ring[:, 1].tolist()
-            self.ring += [number] * length
-            self.before += [first + (index - 1) % length for index in range(length)]
-            self.after += [first + (index + 1) % length for index in range(length)]
-        self.alive = [True] * len(self.y)
-        self.version = [0] * len(self.y)
-        self.plans = [self.planned(index) for index in range(len(self.y))]
+            first, end = len(self.at), len(self.at) + len(ring)
+            self.at += zip(ring[:, 0].tolist(), ring[:, 1].tolist(), strict=True)
+            self.ring += [number] * len(ring)
+            self.before += [end - 1, *range(first, end - 1)]
+            self.after += [*range(first + 1, end), first]
+        self.alive = [True] * len(self.at)
+        self.version = [0] * len(self.at)
+        self.plans = self.first_plans(rings)
         self.heap = [(plan[0], index, 0) for index, plan in enumerate(self.plans)]
         heapq.heapify(self.heap)
+
+    def first_plans(self, rings: Sequence[Ring]) -> list[Plan]:
+        """The step at every vertex of the rings as they are given."""
+        return [self.planned(index) for index in range(len(self.at))]
 
     def plan(self, index: int) -> Plan:
         """The step at a vertex of a ring of four or more."""
@@ -78,15 +95,18 @@ class _Steps:
         number = self.ring[index]
         if self.sizes[number] > LEAST:
             return self.plan(index)
-        return self.areas[number], self.y[index], self.x[index]
+        return (self.areas[number], *self.at[index])
 
     def anew(self, indices: Sequence[int], least: float = 0.0) -> None:
         """Plan steps again; none is to cost less than ``least``, what was paid before it."""
+        plans, versions = self.plans, self.version
         for index in dict.fromkeys(indices):
             plan = self.planned(index)
-            self.plans[index] = max(plan[0], least), plan[1], plan[2]
-            self.version[index] += 1
-            heapq.heappush(self.heap, (self.plans[index][0], index, self.version[index]))
+            if plan[0] < least:
+                plan = least, plan[1], plan[2]
+            plans[index] = plan
+            version = versions[index] = versions[index] + 1
+            heapq.heappush(self.heap, (plan[0], index, version))
 
     def unlink(self, index: int) -> None:
         """Take a vertex out of its ring."""
@@ -113,20 +133,28 @@ class _Steps:
         found: list[list[tuple[float, float]]] = [[] for _ in self.sizes]
         for index, number in enumerate(self.ring):
             if self.alive[index]:
-                found[number].append((self.y[index], self.x[index]))
+                found[number].append(self.at[index])
         return [np.array(ring, dtype=np.float64).reshape(-1, 2) for ring in found]
 
 
 class _Removing(_Steps):
     """A step takes a vertex away, at the price of the triangle with its neighbours."""
 
+    def first_plans(self, rings: Sequence[Ring]) -> list[Plan]:
+        """As :meth:`plan`, a ring at once: nearly all vertices of a traced outline go this way."""
+        plans: list[Plan] = []
+        for number, ring in enumerate(rings):
+            (y, x), (y0, x0), (y1, x1) = (np.roll(ring, shift, axis=0).T for shift in (0, 1, -1))
+            prices = 0.5 * abs((x0 - x) * (y1 - y) - (x1 - x) * (y0 - y))
+            if len(ring) <= LEAST:
+                prices[:] = self.areas[number]
+            plans += zip(prices.tolist(), y.tolist(), x.tolist(), strict=True)
+        return plans
+
     def plan(self, index: int) -> Plan:
-        before, after = self.before[index], self.after[index]
-        y, x = self.y[index], self.x[index]
-        cross = (self.x[before] - x) * (self.y[after] - y) - (self.x[after] - x) * (
-            self.y[before] - y
-        )
-        return 0.5 * abs(cross), y, x
+        (y0, x0), (y1, x1) = self.at[self.before[index]], self.at[self.after[index]]
+        y, x = self.at[index]
+        return 0.5 * abs((x0 - x) * (y1 - y) - (x1 - x) * (y0 - y)), y, x
 
     def take(self, index: int, plan: Plan) -> None:
         self.unlink(index)
@@ -139,22 +167,16 @@ class _Collapsing(_Steps):
 
     def plan(self, index: int) -> Plan:
         b, c = index, self.after[index]
-        a, d = self.before[b], self.after[c]
-        return collapse(
-            (self.y[a], self.x[a]),
-            (self.y[b], self.x[b]),
-            (self.y[c], self.x[c]),
-            (self.y[d], self.x[d]),
-        )
+        at = self.at
+        return collapse(at[self.before[b]], at[b], at[c], at[self.after[c]])
 
     def take(self, index: int, plan: Plan) -> None:
         self.unlink(self.after[index])
-        _, self.y[index], self.x[index] = plan
+        self.at[index] = plan[1], plan[2]
         before = self.before[index]
         self.anew((self.before[before], before, index, self.after[index]))
 
 
-Point = tuple[float, float]
 IMPOSSIBLE = float("inf")
 
 
@@ -164,38 +186,33 @@ def collapse(a: Point, b: Point, c: Point, d: Point) -> Plan:
     E lies on the line A B or on C D: on that of the two whose outer end is farther from A D, or,
     where B and C lie on both sides of A D, on the side on which E must lie.
     """
-    uy, ux = d[0] - a[0], d[1] - a[1]
-    by, bx, cy, cx = b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1]
-    side_b, side_c = ux * by - uy * bx, ux * cy - uy * cx
-    side_e = -(bx * cy - cx * by) - (cx * uy - ux * cy)
-    on_ab = abs(side_b) > abs(side_c) if side_b * side_c >= 0 else side_e * side_b >= 0
-    # from here on E = start + t (end - start), and the new edge E far crosses the old one
-    start, end, near, far = (a, b, b, d) if on_ab else (d, c, c, a)
-    other = c if on_ab else b
-    side = side_b if on_ab else side_c
+    (ay, ax), (by, bx), (cy, cx), (dy, dx) = a, b, c, d
+    uy, ux = dy - ay, dx - ax
+    from_b, from_c = ux * (by - ay) - uy * (bx - ax), ux * (cy - ay) - uy * (cx - ax)
+    from_e = -((bx - ax) * (cy - ay) - (cx - ax) * (by - ay)) - ((cx - ax) * uy - ux * (cy - ay))
+    on_ab = abs(from_b) > abs(from_c) if from_b * from_c >= 0 else from_e * from_b >= 0
+    # from here on E = start + t * (near - start), and the new edge from E to far crosses the old
+    # one from near to other
+    if on_ab:
+        side, sy, sx, ny, nx, fy, fx, oy, ox = from_b, ay, ax, by, bx, dy, dx, cy, cx
+    else:
+        side, sy, sx, ny, nx, fy, fx, oy, ox = from_c, dy, dx, cy, cx, ay, ax, by, bx
     if side == 0:
-        if side_e != 0:
-            return IMPOSSIBLE, b[0], b[1]
+        if from_e != 0:
+            return IMPOSSIBLE, by, bx
         t = 0.0
     else:
-        t = side_e / side
-    ey, ex = start[0] + t * (end[0] - start[0]), start[1] + t * (end[1] - start[1])
-    cross = _crossing((ey, ex), far, near, other)
-    moved = _triangle((ey, ex), near, cross) + _triangle(cross, other, far)
-    return moved, ey, ex
-
-
-def _crossing(e: Point, far: Point, near: Point, other: Point) -> Point:
-    """Where the edge from E to ``far`` meets the line ``near``-``other``, or the end nearest it."""
-    down, across = other[0] - near[0], other[1] - near[1]
-    span_y, span_x = far[0] - e[0], far[1] - e[1]
+        t = from_e / side
+    ey, ex = sy + t * (ny - sy), sx + t * (nx - sx)
+    # where E far meets the line near other, or the end of E far that is nearest it
+    my, mx = ny, nx
+    down, across = oy - ny, ox - nx
+    span_y, span_x = fy - ey, fx - ex
     parallel = span_x * down - span_y * across
-    if parallel == 0:
-        return near
-    t = ((near[1] - e[1]) * down - (near[0] - e[0]) * across) / parallel
-    t = min(1.0, max(0.0, t))
-    return e[0] + t * span_y, e[1] + t * span_x
-
-
-def _triangle(a: Point, b: Point, c: Point) -> float:
-    return 0.5 * abs((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
+    if parallel != 0:
+        t = ((nx - ex) * down - (ny - ey) * across) / parallel
+        t = 0.0 if t < 0 else 1.0 if t > 1 else t
+        my, mx = ey + t * span_y, ex + t * span_x
+    first = 0.5 * abs((ny - ey) * (mx - ex) - (nx - ex) * (my - ey))
+    second = 0.5 * abs((oy - my) * (fx - mx) - (ox - mx) * (fy - my))
+    return first + second, ey, ex
