@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "backbone's",
     )
     add_split_arguments(parser)
+    parser.add_argument(
+        "--min-share",
+        type=float,
+        metavar="SHARE",
+        help="leave out targets that cover less of their picture: 0.01 for 1 %%",
+    )
     ceiling_frontier.add_arguments(parser)
 
 
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     catalogue = catalogue_of(args)
     chosen = schemes_of(args)
+    min_share = min_share_of(args)
     candidates = []
     for component in chosen:
         scheme = catalogue.build("scheme", component.name, component.params, "scheme.params")
@@ -82,18 +89,21 @@ def run(args: argparse.Namespace) -> int:
         )
     samples = samples_of(args, catalogue)
     read = (samples[index] for index in range(len(samples)))
-    ceiling = measure_ceiling(with_progress(read, len(samples), "ceiling"), candidates)
+    ceiling = measure_ceiling(with_progress(read, len(samples), "ceiling"), candidates, min_share)
     words = f"{ceiling.num_in_words} of them ask for words, not masks"
     if not ceiling.num_targets:
+        what = f"target from {min_share:.6g} of its picture on" if min_share else "target"
         raise ConfigError(
-            f"recipe {args.recipe!r}: the {len(samples)} samples that were read hold no target"
+            f"recipe {args.recipe!r}: the {len(samples)} samples that were read hold no {what}"
             f"{f', and {words}' if ceiling.num_in_words else ''}. Choose another --split, or a "
-            "larger --limit."
+            f"larger --limit{', or a smaller --min-share' if min_share else ''}."
         )
     if ceiling.num_in_words:
         print(f"of {len(samples)} samples {words}; they are left out", file=sys.stderr)
     if ceiling.num_empty:
         print(f"{ceiling.num_empty} targets without a pixel are left out", file=sys.stderr)
+    if ceiling.num_small:
+        print(f"{ceiling.num_small} targets below --min-share are left out", file=sys.stderr)
     for found in ceiling.schemes:
         if found.refused:
             print(
@@ -105,11 +115,13 @@ def run(args: argparse.Namespace) -> int:
             {
                 "recipe": args.recipe,
                 "num_targets": ceiling.num_targets,
+                **({"min_share": min_share, "num_small": ceiling.num_small} if min_share else {}),
                 "schemes": [_as_json(found) for found in ceiling.schemes],
             }
         )
     else:
-        print(f"{args.recipe}: {ceiling.num_targets} targets, each alone")
+        which = f" from {100 * min_share:.6g} % of their picture on" if min_share else ""
+        print(f"{args.recipe}: {ceiling.num_targets} targets{which}, each alone")
         print_table(
             ["scheme", "mean IoU", "tokens", "p95", "lost", "encode us", "decode us"],
             [_as_row(found) for found in ceiling.schemes],
@@ -136,6 +148,22 @@ def samples_of(
     return split_of(component, args.split, args.limit, catalogue, preferred)[1]
 
 
+def min_share_of(args: argparse.Namespace) -> float:
+    """``--min-share``, 0 without it.
+
+    Raises:
+        ConfigError: it is no share.
+    """
+    share: float | None = args.min_share
+    if share is None:
+        return 0.0
+    if not 0 <= share < 1:
+        raise ConfigError(
+            f"--min-share {share}: expected a share of the picture, from 0 to below 1; 0.01 is 1 %"
+        )
+    return share
+
+
 def split_of(
     component: ComponentConfig,
     split: str | None,
@@ -152,8 +180,9 @@ def split_of(
         split = preferred if preferred in recipe.splits else recipe.splits[0]
     assert split is not None
     if split not in recipe.splits:
+        asked = "--split" if where == "recipe.params" else f"{where.removesuffix('params')}split:"
         raise ConfigError(
-            f"--split {split}: recipe {component.name!r} has {', '.join(recipe.splits)}."
+            f"{asked} {split}: recipe {component.name!r} has {', '.join(recipe.splits)}."
             f"{nearest(split, recipe.splits)}"
         )
     samples: Sequence[Sample] = recipe.samples(split)

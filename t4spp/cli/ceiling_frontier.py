@@ -23,6 +23,7 @@ from t4spp.plugins import Catalogue
 if TYPE_CHECKING:
     from t4spp.evaluation.ceiling import Candidate, CountTokens
     from t4spp.evaluation.frontier_config import FrontierConfig, MeasuredRecipeConfig
+    from t4spp.types import Sample
 
 SCHEMA = 1
 """Version of ``frontier.json``."""
@@ -61,26 +62,27 @@ def refuse_alone(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the folder, print the table."""
-    from t4spp.cli.ceiling import split_of
     from t4spp.cli.progress import progress_bar
     from t4spp.evaluation.frontier import measure_frontier, on_front, summaries
-    from t4spp.report.frontier_files import write_frontier
+    from t4spp.report.frontier_files import make_folder, write_frontier
 
     catalogue = catalogue_of(args)
     config = _config(args, catalogue)
     workers = _workers(args.workers)
     lines, candidates = _candidates(config, args.tokenizer, catalogue)
+    panels = _panels(config, catalogue)
+    folder = args.output or Path("runs") / config.name
+    make_folder(folder)
     found: dict[str, Any] = {}
-    for title, recipe in config.recipes.items():
-        split, samples = split_of(
-            recipe, recipe.split, recipe.limit, catalogue, where=f"recipes.{title}.params"
-        )
+    for title, (split, samples) in panels.items():
+        recipe = config.recipes[title]
         with progress_bar(len(samples), title) as advance:
-            measured = measure_frontier(samples, candidates, workers=workers, advance=advance)
-        if not measured.shapes:
-            raise ConfigError(
-                f"recipes.{title}: the {len(samples)} samples of split {split!r} of recipe "
-                f"{recipe.name!r} hold no target. Choose another split, or a larger limit."
+            measured = measure_frontier(
+                samples,
+                candidates,
+                min_share=recipe.min_share,
+                workers=workers,
+                advance=advance,
             )
         points = [{**line, **summaries(measured, number)} for number, line in enumerate(lines)]
         for point, front in zip(points, on_front(points), strict=True):
@@ -89,16 +91,22 @@ def run(args: argparse.Namespace) -> int:
             **_named(recipe, split, len(samples)),
             "num_targets": len(measured.shapes),
             "num_empty": measured.num_empty,
+            "num_small": measured.num_small,
+            "num_in_words": measured.num_in_words,
             "points": points,
         }
-    result = {"schema": SCHEMA, "name": config.name, "recipes": found}
-    folder = args.output or Path("runs") / config.name
+    result = {
+        "schema": SCHEMA,
+        "name": config.name,
+        "tokenizer": args.tokenizer.name if args.tokenizer else catalogue.default("backbone").name,
+        "recipes": found,
+    }
     write_frontier(result, folder)
     if args.json:
         print_json(result)
     else:
         _print(found)
-        print(f"{folder}: frontier.json, frontier.md, frontier.png, frontier.svg, by/")
+        print(f"{folder}: frontier.json, frontier.md, frontier and contour .png and .svg, by/")
     return 0
 
 
@@ -108,11 +116,13 @@ def _config(args: argparse.Namespace, catalogue: Catalogue) -> FrontierConfig:
     Raises:
         ConfigError: neither, both, or a fault in what they name.
     """
+    from t4spp.cli.ceiling import min_share_of
     from t4spp.config_layers import Layers, merge_layers, parse_override
     from t4spp.evaluation.frontier_config import load_frontier, resolve_frontier
 
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit {args.limit}: expected at least 1")
+    min_share = min_share_of(args)
     if args.frontier:
         given = [name for name in ("recipe", "scheme", "param", "split") if getattr(args, name)]
         if given:
@@ -121,13 +131,14 @@ def _config(args: argparse.Namespace, catalogue: Catalogue) -> FrontierConfig:
                 "schemes the file says. Change them there, or with --set."
             )
         config = load_frontier(args.frontier, args.set, catalogue)
-        if args.limit is None:
-            return config
-        limited = {
-            title: recipe.model_copy(update={"limit": args.limit})
-            for title, recipe in config.recipes.items()
+        asked = {
+            **({} if args.limit is None else {"limit": args.limit}),
+            **({} if args.min_share is None else {"min_share": min_share}),
         }
-        return config.model_copy(update={"recipes": limited})
+        recipes = {
+            title: recipe.model_copy(update=asked) for title, recipe in config.recipes.items()
+        }
+        return config.model_copy(update={"recipes": recipes})
     if not args.recipe:
         raise ConfigError("--frontier: name a config, or a recipe: --frontier --recipe NAME")
     recipe = recipe_of(args)
@@ -138,6 +149,7 @@ def _config(args: argparse.Namespace, catalogue: Catalogue) -> FrontierConfig:
                 "params": recipe.params,
                 "split": args.split,
                 "limit": args.limit,
+                "min_share": min_share,
             }
         }
     }
@@ -157,6 +169,34 @@ def _workers(asked: int | None) -> int:
     if asked < 1:
         raise ConfigError(f"--workers {asked}: expected at least 1")
     return asked
+
+
+def _panels(
+    config: FrontierConfig, catalogue: Catalogue
+) -> dict[str, tuple[str, Sequence[Sample]]]:
+    """The split and the samples of each recipe, so that none fails after others were measured.
+
+    Raises:
+        ConfigError: an unknown split, or samples without a target.
+    """
+    from t4spp.cli.ceiling import split_of
+    from t4spp.evaluation.frontier import holds_target
+
+    found: dict[str, tuple[str, Sequence[Sample]]] = {}
+    for title, recipe in config.recipes.items():
+        split, samples = split_of(
+            recipe, recipe.split, recipe.limit, catalogue, where=f"recipes.{title}.params"
+        )
+        if not holds_target(samples, recipe.min_share):
+            share = recipe.min_share
+            raise ConfigError(
+                f"recipes.{title}: the {len(samples)} samples of split {split!r} of recipe "
+                f"{recipe.name!r} hold no target{' with a pixel' if not share else ''}"
+                f"{f' from {share:.6g} of its picture on' if share else ''}. Choose another split, "
+                f"or a larger limit{', or a smaller min_share' if share else ''}."
+            )
+        found[title] = split, samples
+    return found
 
 
 def _candidates(
@@ -200,6 +240,7 @@ def _named(recipe: MeasuredRecipeConfig, split: str, num_samples: int) -> dict[s
         "recipe": recipe.name,
         "params": dict(recipe.params),
         "split": split,
+        "min_share": recipe.min_share,
         "num_samples": num_samples,
     }
 
@@ -209,6 +250,8 @@ def _print(found: Mapping[str, Any]) -> None:
 
     for title, one in found.items():
         rows: Sequence[Sequence[str]] = table_rows(one["points"])
-        print(f"{title}: {one['num_targets']} targets of {one['recipe']}, each alone")
+        share = f" from {100 * one['min_share']:.6g} % of their picture on"
+        which = f"{share if one['min_share'] else ''} of {one['recipe']}"
+        print(f"{title}: {one['num_targets']} targets{which}, each alone")
         print_table(HEADER, rows)
         print()

@@ -74,30 +74,39 @@ class Ceiling:
     Attributes:
         num_targets: targets measured, each alone.
         num_empty: targets without a pixel, which are left out.
+        num_small: targets below the asked share of their picture, which are left out.
         num_in_words: samples that ask for words, which are left out.
         schemes: one entry a scheme, in the order asked for.
     """
 
     num_targets: int
     num_empty: int
+    num_small: int
     num_in_words: int
     schemes: tuple[SchemeCeiling, ...]
 
 
-def measure_ceiling(samples: Iterable[Sample], candidates: Sequence[Candidate]) -> Ceiling:
+def measure_ceiling(
+    samples: Iterable[Sample], candidates: Sequence[Candidate], min_share: float = 0.0
+) -> Ceiling:
     """Write and read every target of every sample alone, by every scheme.
 
     Args:
         samples: pictures are not read, and ``ignore`` is not looked at.
         candidates: the schemes.
+        min_share: targets that cover less of their picture, 0..1, are left out.
     """
     tallies = [_Tally() for _ in candidates]
-    num_targets = num_empty = num_in_words = 0
+    num_targets = num_empty = num_small = num_in_words = 0
     for sample in samples:
         num_in_words += sample.kind == "dialogue"
         for target in sample.targets:
-            if not target.mask.any():
+            share = share_of(target)
+            if not share:
                 num_empty += 1
+                continue
+            if share < min_share:
+                num_small += 1
                 continue
             num_targets += 1
             for candidate, tally in zip(candidates, tallies, strict=True):
@@ -105,11 +114,17 @@ def measure_ceiling(samples: Iterable[Sample], candidates: Sequence[Candidate]) 
     return Ceiling(
         num_targets=num_targets,
         num_empty=num_empty,
+        num_small=num_small,
         num_in_words=num_in_words,
         schemes=tuple(
             _summary(candidate, tally) for candidate, tally in zip(candidates, tallies, strict=True)
         ),
     )
+
+
+def share_of(target: Target) -> float:
+    """How much of its picture a target covers, 0..1."""
+    return int(np.count_nonzero(target.mask)) / target.mask.size
 
 
 def _measure(candidate: Candidate, tally: _Tally, target: Target, size: tuple[int, int]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from t4spp.errors import SchemeError
 from t4spp.evaluation.bins import BREAKDOWNS
-from t4spp.evaluation.ceiling import Candidate
+from t4spp.evaluation.ceiling import Candidate, share_of
 from t4spp.evaluation.contours import contour_distances, diagonal
 from t4spp.evaluation.shapes import Shape, shape_of
 from t4spp.evaluation.workers import by_workers
@@ -33,6 +33,8 @@ class Measured:
         shapes: one a target.
         diagonals: of the targets' pictures in pixels, float64[T].
         num_empty: targets without a pixel, which are left out.
+        num_small: targets below the asked share of their picture, which are left out.
+        num_in_words: samples that ask for words, which hold no target.
         ious: float64[T, S], 0 where a target cannot be written.
         distances: average Hausdorff distance of the contours in pixels, float64[T, S]; the
             picture's diagonal where nothing is left.
@@ -43,6 +45,8 @@ class Measured:
     shapes: tuple[Shape, ...]
     diagonals: Values
     num_empty: int
+    num_small: int
+    num_in_words: int
     ious: Values
     distances: Values
     tokens: Values
@@ -50,7 +54,16 @@ class Measured:
 
 
 _Row = tuple[float, float, float, bool]
-_Part = tuple[list[tuple[Shape, float, list[_Row]]], int]
+
+
+@dataclass(kw_only=True)
+class _Part:
+    """What a worker found in some samples."""
+
+    rows: list[tuple[Shape, float, list[_Row]]] = field(default_factory=list)
+    num_empty: int = 0
+    num_small: int = 0
+    num_in_words: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,27 +72,32 @@ class _Job:
 
     samples: Sequence[Sample]
     candidates: Sequence[Candidate]
+    min_share: float
 
     def measure(self, positions: range) -> _Part:
-        rows: list[tuple[Shape, float, list[_Row]]] = []
-        num_empty = 0
+        part = _Part()
         for position in positions:
             sample = self.samples[position]
+            part.num_in_words += sample.kind == "dialogue"
             for target in sample.targets:
                 box = Box.of_mask(target.mask)
                 if box is None:
-                    num_empty += 1
+                    part.num_empty += 1
+                    continue
+                if share_of(target) < self.min_share:
+                    part.num_small += 1
                     continue
                 found = [_measured(one, target, sample.size) for one in self.candidates]
                 shape = shape_of(target.mask, box, 1)
-                rows.append((shape, diagonal(sample.size), found))
-        return rows, num_empty
+                part.rows.append((shape, diagonal(sample.size), found))
+        return part
 
 
 def measure_frontier(
     samples: Sequence[Sample],
     candidates: Sequence[Candidate],
     *,
+    min_share: float = 0.0,
     workers: int = 0,
     advance: Callable[[int], object] = lambda number: None,
 ) -> Measured:
@@ -88,13 +106,14 @@ def measure_frontier(
     Args:
         samples: pictures are not read, and ``ignore`` is not looked at.
         candidates: the schemes.
+        min_share: targets that cover less of their picture, 0..1, are left out.
         workers: processes that share the samples; 0 or 1: this one alone. The result is the same.
         advance: told how many samples have just been done.
 
     Raises:
         RunError: a worker died.
     """
-    job = _Job(samples=samples, candidates=candidates)
+    job = _Job(samples=samples, candidates=candidates, min_share=min_share)
     length = min(CHUNK, max(1, len(samples) // 16))  # few samples may hold many targets each
     chunks = [
         range(start, min(start + length, len(samples))) for start in range(0, len(samples), length)
@@ -107,23 +126,36 @@ def measure_frontier(
     shapes: list[Shape] = []
     diagonals: list[float] = []
     rows: list[list[_Row]] = []
-    num_empty = 0
-    for chunk, (found, empty) in zip(chunks, parts, strict=True):
-        for shape, across, row in found:
+    total = _Part()
+    for chunk, part in zip(chunks, parts, strict=True):
+        for shape, across, row in part.rows:
             shapes.append(shape)
             diagonals.append(across)
             rows.append(row)
-        num_empty += empty
+        total.num_empty += part.num_empty
+        total.num_small += part.num_small
+        total.num_in_words += part.num_in_words
         advance(len(chunk))
     values = np.array(rows, dtype=np.float64).reshape(len(rows), len(candidates), 4)
     return Measured(
         shapes=tuple(shapes),
         diagonals=np.array(diagonals, dtype=np.float64),
-        num_empty=num_empty,
+        num_empty=total.num_empty,
+        num_small=total.num_small,
+        num_in_words=total.num_in_words,
         ious=values[..., 0],
         distances=values[..., 1],
         tokens=values[..., 2],
         kept=values[..., 3] > 0,
+    )
+
+
+def holds_target(samples: Sequence[Sample], min_share: float = 0.0) -> bool:
+    """Whether there is anything to measure; looks no further than the first target."""
+    return any(
+        share > 0 and share >= min_share
+        for position in range(len(samples))
+        for share in map(share_of, samples[position].targets)
     )
 
 

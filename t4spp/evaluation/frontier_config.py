@@ -54,6 +54,8 @@ class MeasuredRecipeConfig(ComponentConfig):
     """A split of the recipe; without it, its first one."""
     limit: int | None = Field(default=None, ge=1)
     """The first samples of the split only."""
+    min_share: float = Field(default=0.0, ge=0, lt=1)
+    """Targets that cover less of their picture are left out; 0.01 is 1 %."""
 
 
 DEFAULT_SCHEMES: Mapping[str, Mapping[str, Any]] = {

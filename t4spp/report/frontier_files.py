@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from t4spp.errors import RunError
 from t4spp.report.frontier_plot import plot_contour, plot_iou
 
 HEADER = ("scheme", "tokens", "p95", "mean IoU", "contour px", "contour %", "lost", "front")
@@ -20,6 +21,21 @@ BY_TITLES = {
 }
 
 
+def make_folder(folder: Path) -> None:
+    """Make what a frontier is written into, before hours are spent on measuring it.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    try:
+        (folder / "by").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"-o {folder}: the frontier's folder cannot be made ({error.strerror or error}). "
+            "Choose another with -o."
+        ) from error
+
+
 def write_frontier(result: Mapping[str, Any], folder: Path) -> None:
     """Write ``frontier.json``, ``frontier.md``, the plots, and one by break-down in ``by/``.
 
@@ -27,22 +43,27 @@ def write_frontier(result: Mapping[str, Any], folder: Path) -> None:
         result: as ``frontier.json`` holds it; see docs/frontier.md.
         folder: made where it is not there; files of an earlier frontier are replaced.
     """
-    (folder / "by").mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    for path in (folder / "by").glob("*.png"):
+        if path.stem.endswith(tuple(f"-{by}" for by in BY_TITLES)):
+            path.unlink()
     text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
     (folder / "frontier.json").write_text(text + "\n", encoding="utf-8")
     (folder / "frontier.md").write_text(markdown(result), encoding="utf-8")
     recipes = result["recipes"]
     panels = {
-        f"{title} ({one['num_targets']} targets)": one["points"] for title, one in recipes.items()
+        f"{title} ({_targets(one['num_targets'])})": one["points"] for title, one in recipes.items()
     }
     name = str(result["name"])
     plot_iou(panels, name, [folder / "frontier.png", folder / "frontier.svg"])
     plot_contour(panels, name, [folder / "contour.png", folder / "contour.svg"])
+    slugs: set[str] = set()
     for title, one in recipes.items():
+        slug = _slug(title, slugs)
         for by, heading in BY_TITLES.items():
             binned = _binned(one["points"], by)
             if len(binned) > 1:
-                path = folder / "by" / f"{_slug(title)}-{by}.png"
+                path = folder / "by" / f"{slug}-{by}.png"
                 plot_iou(binned, f"{title}, by {heading}", [path])
 
 
@@ -55,7 +76,7 @@ def _binned(points: Sequence[Mapping[str, Any]], by: str) -> dict[str, list[dict
             {"line": point["line"], "value": point["value"], **point["by"][by][name]}
             for point in points
         ]
-        found[f"{name} ({own[0]['num_targets']} targets)"] = own
+        found[f"{name} ({_targets(own[0]['num_targets'])})"] = own
     return found
 
 
@@ -83,7 +104,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         lines += [f"## {title}", ""]
         lines += [
             f"{one['num_targets']} targets of {one['num_samples']} samples (`{one['recipe']}`, "
-            f"split `{one['split']}`), each alone; {one['num_empty']} without a pixel left out. "
+            f"split `{one['split']}`), each alone; {one['num_empty']} without a pixel left out"
+            f"{_left_out(one)}. Tokens by `{result['tokenizer']}`. "
             "Stars: no other point has as few tokens and as high a mean IoU.",
             "",
         ]
@@ -109,9 +131,26 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _left_out(one: Mapping[str, Any]) -> str:
+    """What else was not measured of a recipe."""
+    found = ""
+    if one["min_share"]:
+        found += f"; so are {one['num_small']} below {100 * one['min_share']:.6g} % of the picture"
+    if one["num_in_words"]:
+        found += f"; {one['num_in_words']} samples ask for words, not masks"
+    return found
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    found = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*found, *("| " + " | ".join(row) + " |" for row in rows), ""]
+    return [_table_row(header), "|" + "---|" * len(header), *map(_table_row, rows), ""]
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(re.sub(r"([|\\])", r"\\\1", " ".join(c.split())) for c in cells) + " |"
+
+
+def _targets(number: int) -> str:
+    return f"{number} target{'s' if number != 1 else ''}"
 
 
 def _point_name(point: Mapping[str, Any]) -> str:
@@ -122,5 +161,11 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "recipe"
+def _slug(title: str, taken: set[str]) -> str:
+    """A file's name for a title, unlike those that others have taken."""
+    plain = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "recipe"
+    slug, number = plain, 2
+    while slug in taken:
+        slug, number = f"{plain}-{number}", number + 1
+    taken.add(slug)
+    return slug

@@ -66,7 +66,7 @@ def _plot(
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(6.6 * columns, 4.4 * rows + 1.1), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(title, fontsize=13, parse_math=False)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
@@ -74,7 +74,11 @@ def _plot(
     for axes, (name, points) in zip(grid.flat, panels.items(), strict=False):
         _panel(axes, name, points, lines, error, handles)
         label_axis(axes)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=9)
+    legend = figure.legend(
+        handles.values(), map(_plain, handles), loc="outside lower center", ncols=4, fontsize=9
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     for path in paths:
         figure.savefig(path, dpi=130)
 
@@ -130,6 +134,7 @@ def _panel(
                     xytext=(3, 4),
                     fontsize=7,
                     color=colours(number % 20),
+                    parse_math=False,
                 )
     if drawn:
         tokens = [point["mean_tokens"] for point in drawn]
@@ -140,7 +145,12 @@ def _panel(
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(True, which="major", color="0.9", zorder=0)
     axes.set_xlabel("tokens a mask, mean")
-    axes.set_title(name, fontsize=11)
+    axes.set_title(name, fontsize=11, parse_math=False)
+
+
+def _plain(line: str) -> str:
+    """A line's title for the legend, which leaves out those that start with an underscore."""
+    return f"\N{ZERO WIDTH SPACE}{line}" if line.startswith("_") else line
 
 
 def _front(spots: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

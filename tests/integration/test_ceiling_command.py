@@ -72,9 +72,29 @@ def test_table_for_people(
     assert lines[2].startswith("next-brick:grid=[8, 4]")
 
 
+def test_image_wise_codes_keep_objects_above_one_per_cent_of_their_picture(
+    annotations: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(
+        ["ceiling", "--recipe", "coco-instances", "--param", f"annotations={annotations}",
+         "--scheme", "vq-mask:layout=image", "--tokenizer", str(tokenizer),
+         "--min-share", "0.01", "--json"]
+    )  # fmt: skip
+    assert code == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert (found["min_share"], found["num_targets"], found["num_small"]) == (0.01, 297, 533)
+    assert "533 targets below --min-share are left out" in printed.err
+    (scheme,) = found["schemes"]
+    assert scheme["mean_iou"] >= 0.85 and scheme["lost"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--scheme", "next-brick", "--min-share", "1"], "--min-share 1.0: expected a share"),
+        (["--scheme", "next-brick", "--min-share", "nan"], "--min-share nan"),
+        (["--scheme", "next-brick", "--min-share", "0.99", "--limit", "2"], "no target from 0.99"),
         (["--scheme", "next-bricks"], "Did you mean 'next-brick'?"),
         (["--scheme", "next-brick:gird=3"], "Did you mean 'grid'?"),
         (["--scheme", "next-brick:grid=0"], "grid"),

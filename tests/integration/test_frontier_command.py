@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from t4spp.cli import main
 from t4spp.evaluation.ceiling import Candidate
@@ -84,6 +87,56 @@ def test_frontier_writes_tables_plots_and_json(
 
     assert main(["ceiling", *common, "-o", str(tmp_path / "two"), "--workers", "2"]) == 0
     assert json.loads(capsys.readouterr().out) == printed
+
+
+def test_small_targets_are_left_out_where_asked(
+    config: str, tokenizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["ceiling", "--frontier", config, "--tokenizer", tokenizer, "--workers", "1"]
+    large = [*common, "--set", "recipes.shapes.min_share=0.03", "-o", str(tmp_path / "out")]
+    assert main([*large, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["recipes"]
+    shapes, others = found["shapes"], found["more shapes"]
+    assert (shapes["min_share"], others["min_share"]) == (0.03, 0.0)
+    assert shapes["num_small"] > 0 == others["num_small"]
+    assert shapes["num_targets"] == sum(
+        one["num_targets"] for one in shapes["points"][0]["by"]["share"].values()
+    )
+    assert "below 1 %" not in shapes["points"][0]["by"]["share"]
+    assert main([*common, "--min-share", "0.03", "--json", "-o", str(tmp_path / "out")]) == 0
+    found = json.loads(capsys.readouterr().out)["recipes"]
+    assert found["shapes"] == shapes and found["more shapes"]["min_share"] == 0.03
+
+
+def test_any_title_makes_a_frontier_and_old_break_downs_go(tokenizer: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    (folder / "by").mkdir(parents=True)
+    (folder / "by" / "gone-area.png").write_text("of an earlier recipe")
+    (folder / "by" / "thesis.png").write_text("mine")
+    path = tmp_path / "odd.yaml"
+    path.write_text(
+        r"""
+name: 'a $\foo$'
+recipes:
+  '$\bar$ x|y': {name: refshapes, limit: 6}
+  x/y: {name: refshapes, limit: 6, params: {seed: 5}}
+  bar X Y: {name: refshapes, limit: 6}
+schemes:
+  '_hidden': {name: next-brick, vary: {grid: [2, 4]}}
+  'a $\frac$|b': {name: next-brick, params: {grid: 8}}
+"""
+    )
+    code = main(
+        ["ceiling", "--frontier", str(path), "--tokenizer", tokenizer, "-o", str(folder),
+         "--workers", "1"]
+    )  # fmt: skip
+    assert code == 0
+    names = {picture.name for picture in (folder / "by").iterdir()}
+    assert {"bar-x-y-area.png", "x-y-area.png", "bar-x-y-2-area.png", "thesis.png"} <= names
+    assert "gone-area.png" not in names
+    table = (folder / "frontier.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("| a $")]
+    assert rows and all(line.startswith(r"| a $\\frac$\|b |") for line in rows)
 
 
 def test_one_recipe_needs_no_config(
@@ -192,6 +245,56 @@ def test_recipe_without_a_target_is_the_users_mistake(
     assert "'nothing' hold no target" in error
 
 
+EMPTY = NOTHING.replace(
+    'targets=(), labels=("dog",)',
+    'targets=(Target(label="dog", mask=np.zeros((8, 8), dtype=bool)),)',
+).replace("import Sample", "import Sample, Target\nimport numpy as np")
+
+
+def test_recipe_of_empty_masks_is_the_users_mistake(
+    tokenizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "nothing.py"
+    plugin.write_text(EMPTY)
+    code = main(
+        ["ceiling", "--frontier", "--recipe", "nothing", "--scheme", "polygon",
+         "--plugin-file", str(plugin), "--tokenizer", tokenizer, "-o", str(tmp_path / "out")]
+    )  # fmt: skip
+    assert code == 2
+    assert "'nothing' hold no target with a pixel" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "recipes.more shapes.split=no"], "recipes.more shapes.split: no: recipe"),
+        (["--set", "recipes.more shapes.min_share=0.99"], "no target from 0.99 of its picture on"),
+        (["-o", "FILE"], "cannot be made"),
+        (["-o", "FILE/below"], "cannot be made"),
+    ],
+)
+def test_what_would_fail_at_the_end_fails_before_anything_is_measured(
+    arguments: list[str],
+    message: str,
+    config: str,
+    tokenizer: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def measured(*_: Any, **__: Any) -> None:
+        raise AssertionError("measured first")
+
+    monkeypatch.setattr("t4spp.evaluation.frontier.measure_frontier", measured)
+    (tmp_path / "file").touch()
+    given = [argument.replace("FILE", str(tmp_path / "file")) for argument in arguments]
+    output = [] if "-o" in given else ["-o", str(tmp_path / "out")]
+    code = main(["ceiling", "--frontier", config, "--tokenizer", tokenizer, *given, *output])
+    error = capsys.readouterr().err
+    assert (code, message in error) == (2, True), error
+
+
 # The measurement
 
 
@@ -240,6 +343,65 @@ def test_what_cannot_be_written_scores_nothing_and_is_counted() -> None:
     )
     found = summaries(measure_frontier([refused], [candidate("polygon")]), 0)
     assert (found["mean_iou"], found["refused"], found["mean_tokens"]) == (0.0, 1, None)
+
+
+def border(mask: np.ndarray) -> np.ndarray:
+    """Border pixels one by one: those with a 4-neighbour that is background or not there."""
+    inside = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    around = ((1, 0), (-1, 0), (0, 1), (0, -1))
+    return np.array(
+        [(y, x) for y, x in sorted(inside) if any((y + a, x + b) not in inside for a, b in around)]
+    )
+
+
+def test_contours_lie_as_far_apart_as_a_search_for_nearest_pixels_says() -> None:
+    rng = np.random.default_rng(4)
+    masks = []
+    for _ in range(12):
+        rows, columns = rng.integers(0, 40, 2)
+        mask = np.kron(rng.random((6, 6)) < 0.5, np.ones((4, 4), bool))
+        mask[0, 0] = True
+        masks.append(np.zeros((64, 64), np.bool_))
+        masks[-1][rows : rows + 24, columns : columns + 24] = mask
+    one = candidate("next-brick", grid=4)
+    found = measure_frontier([sample(*masks)], [one]).distances[:, 0]
+    for mask, distance in zip(masks, found, strict=True):
+        text = one.scheme.encode([Target(label="dog", mask=mask)], (64, 64))
+        written = border(one.scheme.decode(text, (64, 64)).union("dog", (64, 64)))
+        there, back = (
+            np.mean(cKDTree(target).query(source)[0])
+            for source, target in ((written, border(mask)), (border(mask), written))
+        )
+        assert distance == pytest.approx((there + back) / 2) and distance > 0
+
+
+def test_words_and_small_targets_are_counted() -> None:
+    words = Sample(
+        id="w", size=(8, 8), prompt="what?", targets=(), kind="dialogue", answers=("it",)
+    )
+    measured = measure_frontier(
+        [words, sample(square(2), square(60))], [candidate("polygon")], min_share=0.5
+    )
+    assert (measured.num_in_words, measured.num_small, len(measured.shapes)) == (1, 1, 1)
+
+
+@given(
+    st.lists(st.tuples(st.none() | st.integers(1, 5), st.integers(0, 5)), min_size=1, max_size=12)
+)
+def test_front_is_the_points_that_no_other_beats_and_covers_every_point(
+    spots: list[tuple[int | None, int]],
+) -> None:
+    points = [{"mean_tokens": tokens, "mean_iou": iou / 5} for tokens, iou in spots]
+    front = on_front(points)
+    kept = [spot for spot, on in zip(spots, front, strict=True) if on]
+    for tokens, iou in kept:
+        assert tokens is not None
+        assert not any(t <= tokens and i >= iou and (t, i) != (tokens, iou) for t, i in kept if t)
+    for (tokens, iou), on in zip(spots, front, strict=True):
+        if tokens is not None:
+            assert any(t <= tokens and i >= iou for t, i in kept if t)
+            assert on == ((tokens, iou) in kept)
+    assert any(front) == any(tokens is not None for tokens, _ in spots)
 
 
 def test_front_holds_what_nothing_beats() -> None:

@@ -70,6 +70,18 @@ def test_empty_masks_are_left_out_and_counted() -> None:
     assert math.isnan(found.schemes[0].mean_iou)
 
 
+def test_targets_below_the_asked_share_are_left_out_and_counted() -> None:
+    exact, small = box("a", 0, 0, 10, 40), box("a", 0, 0, 4, 4)  # 25 % and 1 % of the picture
+    coarse = [candidate(build_scheme("image-irle", grid=4))]
+    every = measure_ceiling([sample(exact, small)], coarse)
+    assert (every.num_targets, every.num_small) == (2, 0)
+    at_least = measure_ceiling([sample(exact, small)], coarse, 0.01)
+    assert (at_least.num_targets, at_least.num_small) == (2, 0)
+    large = measure_ceiling([sample(exact, small)], coarse, 0.011)
+    assert (large.num_targets, large.num_small) == (1, 1)
+    assert large.schemes[0].mean_iou == 1.0 > every.schemes[0].mean_iou
+
+
 @pytest.mark.parametrize(("name", "grid"), [("image-rrle", [5, 4]), ("next-brick", [5, 4])])
 def test_plain_codec_passes_the_same_laws(name: str, grid: list[int]) -> None:
     plain = plain_codec(build_scheme(name, grid=grid))
