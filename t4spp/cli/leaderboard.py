@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,7 +127,8 @@ def _run_missing(
     from t4spp.leaderboard.cells import read_cell
     from t4spp.leaderboard.config import dump_leaderboard
     from t4spp.leaderboard.running import make_slots, run_cells
-    from t4spp.training.atomic import write_text
+    from t4spp.training.atomic import discard, write_text
+    from t4spp.training.checkpoints import CHECKPOINTS
 
     done = {state.cell.place for state in states if state.status == "done"}
     missing = [cell for cell in chosen if cell.place not in done]
@@ -144,10 +146,22 @@ def _run_missing(
     ) as bar:
 
         def finished(cell: Cell, good: bool) -> None:
+            if good and not config.keep_weights:
+                discard(folder / cell.place / CHECKPOINTS)
             bar.update()
             bar.write(f"{cell.name}: {'done' if good else 'failed'}", file=sys.stderr)
             after = [read_cell(state.cell, folder) for state in states]
             _write(config, args, after, folder, truths)
+
+        every = 1.0 if sys.stderr.isatty() else 60.0
+        said = ("", time.monotonic())
+
+        def told(text: str) -> None:
+            """What runs, as often as it can be read."""
+            nonlocal said
+            if text != said[0] and time.monotonic() - said[1] > every:
+                bar.set_postfix_str(text)
+                said = (text, time.monotonic())
 
         try:
             run_cells(
@@ -156,7 +170,7 @@ def _run_missing(
                 make_slots(args.jobs),
                 arguments=arguments,
                 finished=finished,
-                told=bar.set_postfix_str,
+                told=told,
             )
         except KeyboardInterrupt:
             bar.write(

@@ -32,6 +32,12 @@ class ExactMean(Metric):
         return torch.tensor(mean, dtype=torch.float64)
 
 
+class MeanDistance(ExactMean):
+    """The same mean of distances, of which the smaller one is better."""
+
+    higher_is_better = False
+
+
 class CountRatio(Metric):
     """A sum of whole numbers over another: precision, recall, F1."""
 

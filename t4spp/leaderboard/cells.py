@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from t4spp.training.folders import CONFIG_NAME, read_run_config
 
 Status = Literal["done", "failed", "waiting"]
 
+_BAR = re.compile(r"\d+%\|")
+"""A progress bar."""
 TAIL_LINES = 6
 """Lines of a failed run's log that are told."""
 
@@ -101,7 +104,7 @@ def tail_of(log: Path) -> str:
         return ""
     text = log.read_bytes()[-20_000:].decode("utf-8", errors="replace")
     lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
-    told = [line for line in lines if line and "it/s" not in line and "step/s" not in line]
+    told = [line for line in lines if line and not _BAR.search(line)]
     return "\n".join(told[-TAIL_LINES:])
 
 

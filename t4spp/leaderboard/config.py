@@ -14,6 +14,7 @@ from t4spp.config import ComponentConfig, ConfigModel, ProtocolName, RunConfig, 
 from t4spp.config_layers import merge_layers, read_layers
 from t4spp.errors import ConfigError, nearest
 from t4spp.evaluation.bins import BREAKDOWNS
+from t4spp.evaluation.protocols.catalogue import PROTOCOLS
 from t4spp.plugins import Catalogue
 from t4spp.validation import Fault, report_faults, validate
 from t4spp.yaml12 import dump_yaml
@@ -117,6 +118,8 @@ class LeaderboardConfig(ConfigModel):
     """The score of it that ranks; higher is better."""
     resamples: int = Field(default=2000, ge=100)
     """Draws of pictures and seeds behind each 95 % interval."""
+    keep_weights: bool = True
+    """Whether the checkpoints of finished runs stay; false: only what they answered and scored."""
     breakdowns: tuple[str, ...] = ("share",)
     """By what the truth is like: area, share, instances, parts, compactness."""
     orderings: dict[str, OrderingConfig] = Field(default_factory=dict)
@@ -155,6 +158,21 @@ class LeaderboardConfig(ConfigModel):
         return self
 
     @model_validator(mode="after")
+    def _ranks_by_a_score(self) -> Self:
+        metrics = PROTOCOLS[self.protocol]().metrics
+        if self.metric not in metrics:
+            raise ValueError(
+                f"metric: {self.protocol} has no score {self.metric!r}; it has "
+                f"{', '.join(metrics)}.{nearest(self.metric, metrics)}"
+            )
+        if metrics[self.metric].higher_is_better is False:
+            raise ValueError(
+                f"metric: {self.metric} is a distance, of which less is better, and a leaderboard "
+                "ranks by more: take another score of the protocol"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _breakdowns_exist(self) -> Self:
         for name in self.breakdowns:
             check_breakdown(name)
@@ -190,8 +208,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """``scheme, column, seed`` for people."""
-        return f"{self.scheme}, {BUDGET_TITLES[self.budget]}, seed {self.seed}"
+        """``scheme, column, seed`` for people; its run's name."""
+        return self.config.name
 
     @property
     def place(self) -> str:
@@ -275,8 +293,8 @@ def _cells(
         raise ConfigError(report_faults(told))
     for seed in config.seeds:
         for (budget, title), run in resolved.items():
-            update = {"name": title, "seed": seed}
-            yield Cell(scheme=title, budget=budget, seed=seed, config=run.model_copy(update=update))
+            named = {"name": f"{title}, {BUDGET_TITLES[budget]}, seed {seed}", "seed": seed}
+            yield Cell(scheme=title, budget=budget, seed=seed, config=run.model_copy(update=named))
 
 
 def _runnable(run: RunConfig, config: LeaderboardConfig, base: Path) -> RunConfig:

@@ -92,7 +92,7 @@ def test_set_reaches_the_run_by_run_and_else_the_leaderboard(
 def test_the_ranking_protocol_is_scored_even_where_the_run_does_not_ask(
     tmp_path: Path, catalogue: Catalogue
 ) -> None:
-    _, cells = load(tmp_path, catalogue, protocol="lisa", metric="giou")
+    _, cells = load(tmp_path, catalogue, protocol="lisa", metric="ciou")
     assert cells[0].config.evaluation.protocols == ("native", "lisa")
 
 
@@ -122,6 +122,8 @@ def test_the_ranking_protocol_is_scored_even_where_the_run_does_not_ask(
         ({"schemes": {"x": {"name": "polygon", "set": {"scheme.name": "a"}}}}, "sets this itself"),
         ({"schemes": {}}, "schemes"),
         ({"protocol": "natif"}, "protocol"),
+        ({"metric": "mean-iou"}, "native has no score 'mean-iou'; it has mean_iou, ciou"),
+        ({"protocol": "contour", "metric": "ahd"}, "a distance, of which less is better"),
         ({"run": "other.yaml"}, "no file"),
         ({"metrics": "iou"}, "metrics"),
     ],

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torchmetrics import Metric
 
-from t4spp.evaluation.averages import ExactMean
+from t4spp.evaluation.averages import ExactMean, MeanDistance
 from t4spp.evaluation.bootstrap import Terms
 from t4spp.evaluation.contours import ContourDistances, contour_distances, diagonal
 from t4spp.evaluation.pairs import truth_of
@@ -77,7 +77,10 @@ class ContourProtocol(EvaluationProtocol[ContourRow]):
 
     def __init__(self) -> None:
         """Make the metrics."""
-        self.metrics: dict[str, Metric] = {name: ExactMean() for name in (*_COLUMNS, *_FOUND)}
+        self.metrics: dict[str, Metric] = {
+            name: ExactMean() if name in ("contour_score", "mean_iou") else MeanDistance()
+            for name in (*_COLUMNS, *_FOUND)
+        }
 
     def measure(self, answered: Answered) -> Sequence[ContourRow]:
         """The rows of one answer, one a pair; ``ignore`` is taken from both masks first."""
