@@ -12,7 +12,7 @@ from t4spp.config import ComponentConfig, ConfigModel
 from t4spp.config_layers import Layers, read_layers
 from t4spp.errors import ConfigError
 from t4spp.plugins import Catalogue
-from t4spp.validation import Fault, validate
+from t4spp.validation import Fault, report_faults, validate
 
 GRIDS = [8, 12, 16, 24, 32]
 VERTICES = [8, 12, 16, 24, 32]
@@ -110,7 +110,7 @@ def resolve_frontier(layers: Layers, catalogue: Catalogue) -> FrontierConfig:
     """Check merged layers; see :func:`load_frontier`."""
     config = validate(FrontierConfig, layers.data)
     if isinstance(config, list):
-        raise ConfigError(_joined([layers.locate(fault) for fault in config]))
+        raise ConfigError(report_faults([layers.locate(fault) for fault in config]))
     faults: list[Fault] = []
     for title, recipe in config.recipes.items():
         faults += _faults(catalogue, "recipe", ("recipes", title), recipe)
@@ -118,7 +118,7 @@ def resolve_frontier(layers: Layers, catalogue: Catalogue) -> FrontierConfig:
         for point in line.points():
             faults += _faults(catalogue, "scheme", ("schemes", title), point)
     if faults:
-        raise ConfigError(_joined(list(dict.fromkeys(layers.locate(fault) for fault in faults))))
+        raise ConfigError(report_faults(list(dict.fromkeys(layers.locate(fault) for fault in faults))))
     return config
 
 
@@ -131,9 +131,3 @@ def _faults(
     model = catalogue.get(kind, component.name).config
     found = validate(model, component.params, (*where, "params"))
     return found if isinstance(found, list) else []
-
-
-def _joined(lines: Sequence[str]) -> str:
-    if len(lines) == 1:
-        return lines[0]
-    return f"{len(lines)} faults in the config:\n" + "\n".join(f"  - {line}" for line in lines)
