@@ -118,7 +118,8 @@ def resolve_frontier(layers: Layers, catalogue: Catalogue) -> FrontierConfig:
         for point in line.points():
             faults += _faults(catalogue, "scheme", ("schemes", title), point)
     if faults:
-        raise ConfigError(report_faults(list(dict.fromkeys(layers.locate(fault) for fault in faults))))
+        told = dict.fromkeys(layers.locate(fault) for fault in faults)
+        raise ConfigError(report_faults(list(told)))
     return config
 
 

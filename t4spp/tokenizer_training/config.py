@@ -12,7 +12,7 @@ from t4spp.config import ComponentConfig, ConfigModel
 from t4spp.config_layers import read_layers
 from t4spp.errors import ConfigError
 from t4spp.mask_tokenizer.shape import TokenizerShape
-from t4spp.validation import validate
+from t4spp.validation import report_faults, validate
 from t4spp.yaml12 import dump_yaml
 
 
@@ -98,8 +98,7 @@ def load_tokenizer_config(path: str | Path, overrides: Sequence[str] = ()) -> To
     layers = read_layers(Path(path), overrides)
     config = validate(TokenizerConfig, layers.data)
     if isinstance(config, list):
-        lines = [layers.locate(fault) for fault in config]
-        raise ConfigError(lines[0] if len(lines) == 1 else "\n  ".join(["", *lines]).lstrip("\n"))
+        raise ConfigError(report_faults([layers.locate(fault) for fault in config]))
     return config
 
 
