@@ -30,10 +30,12 @@ def by_workers(
 ) -> Iterator[Part]:
     """What ``measure`` makes of each chunk, in order.
 
+    Where that fails, is interrupted or is not read to its end, the workers are ended at once.
+
     Args:
         measure: workers get it by being forked, so it need not pickle; what it returns must.
         chunks: positions.
-        workers: processes, 1 or more.
+        workers: processes, 1 or more; never more than chunks.
         advice: how to take fewer of them, a sentence's end for the error.
 
     Raises:
@@ -42,9 +44,10 @@ def by_workers(
     global _measure
     waiting: deque[Future[Part]] = deque()
     _measure = measure
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("fork"), initializer=_begin
-    )
+    workers = max(1, min(workers, len(chunks)))  # a pool that forks starts all of them at once
+    context = multiprocessing.get_context("fork")
+    stopped, stop = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stopped,))
     try:
         for chunk in chunks:
             waiting.append(pool.submit(_measure_chunk, chunk))
@@ -57,29 +60,34 @@ def by_workers(
             f"one of the {workers} worker processes died, perhaps for want of memory. "
             f"Take fewer of them: {advice}."
         ) from error
+    except BaseException:
+        stop.send_bytes(b"stop")  # a chunk may take a minute yet
+        raise
     finally:
         _measure = None
         pool.shutdown(wait=True, cancel_futures=True)
+        stop.close()
+        stopped.close()
 
 
-def _begin() -> None:
+def _begin(stopped: connection.Connection) -> None:
     """Leave Ctrl-C to the parent, keep to one thread, and leave the parent's objects in place."""
     import torch
 
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent.sentinel, stopped), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     gc.freeze()
 
 
-def _end_with(sentinel: int) -> None:
-    """End this process when its parent has ended, however that was killed.
+def _end_with(sentinel: int, stopped: connection.Connection) -> None:
+    """End this process when its parent says so or has ended, however that was killed.
 
     A pool's workers wait for work without end, since each holds the pipe's writing side itself.
     """
-    connection.wait([sentinel])
+    connection.wait([sentinel, stopped])
     os._exit(1)
 
 
