@@ -20,6 +20,10 @@ MAX_CODEBOOK = 65536
 """Entries of a codebook, each of them a new token of the language model."""
 
 
+MAX_CODES = 4096
+"""Codes of a mask, each of them a token of an answer."""
+
+
 class TokenizerShape(ConfigModel):
     """The sizes of encoder, quantiser and decoder.
 
@@ -32,7 +36,7 @@ class TokenizerShape(ConfigModel):
     """`box`: codes of what stands in a bounding box; `image`: of the whole picture."""
     side: Annotated[int, Field(ge=8, le=512)] = 32
     """Rows and columns of the field; masks of any size are averaged into it."""
-    patch: Annotated[int, Field(ge=1, le=512)] = 32
+    patch: Annotated[int, Field(ge=1, le=64)] = 32
     """Rows and columns of a patch; `side` for a global code."""
     codes_per_patch: Annotated[int, Field(ge=1, le=256)] = 16
     """Codes that each patch gives, coarse to fine."""
@@ -62,6 +66,11 @@ class TokenizerShape(ConfigModel):
         if self.side % self.patch:
             raise ValueError(
                 f"patch {self.patch} does not divide side {self.side}: take a divisor of it"
+            )
+        if self.num_codes > MAX_CODES:
+            raise ValueError(
+                f"(side / patch)² x codes_per_patch is {self.num_codes} codes of a mask; at most "
+                f"{MAX_CODES} are allowed"
             )
         return self
 

@@ -189,6 +189,8 @@ def _read_weights(path: Path, content: bytes, shape: TokenizerShape) -> dict[str
         arrays = load(content)
     except (SafetensorError, ValueError) as error:
         raise SchemeError(f"{path}: no safetensors file ({error}). Copy it again.") from error
+    except (KeyError, TypeError) as error:  # a kind of numbers that numpy does not have
+        raise SchemeError(f"{path}: numpy cannot read it ({error}). Save it as float16.") from error
     wanted = expected_weights(shape)
     found = {name: tuple(array.shape) for name, array in arrays.items()}
     if found != wanted:
@@ -197,4 +199,10 @@ def _read_weights(path: Path, content: bytes, shape: TokenizerShape) -> dict[str
             f"{path}: {odd} has the shape {found.get(odd)}, its card's sizes ask for "
             f"{wanted.get(odd)}. Train the tokenizer again."
         )
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise SchemeError(
+                f"{path}: {name} ({array.dtype}) holds what is no finite number. Train the "
+                "tokenizer again."
+            )
     return {name: array.astype(np.float32) for name, array in arrays.items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from t4spp.components import Recipe
 from t4spp.config import ComponentConfig
-from t4spp.errors import RunError
+from t4spp.errors import ConfigError, RunError
 from t4spp.mask_tokenizer.tokenizer import (
     CARD_NAME,
     WEIGHTS_NAME,
@@ -20,7 +20,11 @@ from t4spp.mask_tokenizer.tokenizer import (
     save_tokenizer,
 )
 from t4spp.plugins import Catalogue
-from t4spp.tokenizer_training.config import TokenizerConfig, dump_tokenizer_config
+from t4spp.tokenizer_training.config import (
+    TokenizerConfig,
+    dump_tokenizer_config,
+    load_tokenizer_config,
+)
 from t4spp.tokenizer_training.masks import (
     MaskCounts,
     expected_masks,
@@ -31,7 +35,13 @@ from t4spp.tokenizer_training.masks import (
 from t4spp.tokenizer_training.measuring import Reconstruction, measure_reconstruction
 from t4spp.tokenizer_training.networks import TokenizerNetworks
 from t4spp.tokenizer_training.pictures import draw_curve, draw_reconstructions
-from t4spp.tokenizer_training.training import EVENTS_NAME, STATE_NAME, train_tokenizer
+from t4spp.tokenizer_training.training import (
+    EVENTS_NAME,
+    STATE_NAME,
+    UNFINISHED_STATE_NAME,
+    train_tokenizer,
+)
+from t4spp.training.atomic import write_text
 from t4spp.types import BoolMask
 
 logger = logging.getLogger(__name__)
@@ -42,7 +52,7 @@ CURVE_NAME = "curve.png"
 RECONSTRUCTIONS_NAME = "reconstructions.png"
 FILES = (
     CONFIG_NAME, METRICS_NAME, CURVE_NAME, RECONSTRUCTIONS_NAME, EVENTS_NAME, STATE_NAME,
-    WEIGHTS_NAME, CARD_NAME,
+    UNFINISHED_STATE_NAME, WEIGHTS_NAME, CARD_NAME,
 )  # fmt: skip
 """What a training's folder may hold."""
 DURING = 256
@@ -90,7 +100,7 @@ def run_tokenizer_training(
         RecipeError: files of a dataset are missing.
         RunError: the folder holds another training.
     """
-    prepare_folder(folder, config, overwrite=overwrite)
+    check_folder(folder, config, overwrite=overwrite)
     train, held_out = parts_of(config, catalogue)
     counts, left = MaskCounts(), MaskCounts()
     layout, side = config.shape.layout, config.shape.side * config.loss.detail
@@ -98,7 +108,11 @@ def run_tokenizer_training(
         fields = read_fields(train, layout, side, counts, advance)
     masks = [mask for part in held_out for mask in masks_of(part, layout, left)]
     if not masks:
-        raise RunError("the held-out splits have no mask, so that nothing could be scored")
+        raise ConfigError(
+            f"data: {', '.join(part.name for part in held_out)}: no target with a pixel, so that "
+            "nothing could be scored. Choose another eval_split or recipe."
+        )
+    prepare_folder(folder, config, overwrite=overwrite)
     with progress(config.training.steps, f"training {config.name}") as advance:
         trained = train_tokenizer(
             config, fields, folder, lambda networks: _score(networks, masks[:DURING]), advance
@@ -142,23 +156,46 @@ def prepare_folder(folder: Path, config: TokenizerConfig, *, overwrite: bool) ->
     Raises:
         RunError: the folder holds files of another training, or of none.
     """
-    text = dump_tokenizer_config(config)
+    check_folder(folder, config, overwrite=overwrite)
     known = folder / CONFIG_NAME
-    if overwrite and known.is_file():
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
-    if known.is_file():
-        if known.read_text(encoding="utf-8") != text:
-            raise RunError(
-                f"{folder} holds a training with another config ({known}). Take another folder, "
-                "or start anew with --overwrite."
-            )
-    elif folder.is_dir() and any(folder.iterdir()):
+    try:
+        if overwrite and known.is_file():
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not known.is_file():
+            write_text(known, dump_tokenizer_config(config))
+    except OSError as error:
         raise RunError(
-            f"{folder} holds files and no {CONFIG_NAME}: it is no training's folder. Take another."
+            f"{folder}: a training cannot be written there ({error.strerror or error}). Make room "
+            "or mend its permissions, or choose another with -o."
+        ) from error
+
+
+def check_folder(folder: Path, config: TokenizerConfig, *, overwrite: bool) -> None:
+    """Refuse what :func:`prepare_folder` would, and touch nothing."""
+    known = folder / CONFIG_NAME
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"-o {folder} is a file. A training goes into a folder: name another.")
+    if not known.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise RunError(
+                f"{folder} holds files and no {CONFIG_NAME}: it is no training's folder. Take "
+                "another."
+            )
+        return
+    try:
+        found = load_tokenizer_config(known)
+    except ConfigError as error:
+        raise RunError(
+            f"{known} is not the config of a tokenizer's training, so that nothing in {folder} is "
+            "touched. Take another folder."
+        ) from error
+    if found != config and not overwrite:
+        raise RunError(
+            f"{folder} holds a training with another config ({known}). Take another folder, "
+            "or start anew with --overwrite."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    known.write_text(text, encoding="utf-8")
 
 
 def _score(networks: TokenizerNetworks, masks: list[BoolMask]) -> Mapping[str, float]:

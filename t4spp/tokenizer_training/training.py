@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -24,9 +25,14 @@ from t4spp.tokenizer_training.networks import TokenizerNetworks
 
 STATE_NAME = "state.pt"
 """Weights, optimiser and step of an unfinished training."""
+UNFINISHED_STATE_NAME = "state.writing"
+"""The same while it is being written."""
 EVENTS_NAME = "events.jsonl"
 START_FIELDS = 8192
 """Masks that the linear start is taken from, or 262,144 patches where there are several."""
+
+MAX_WEIGHT = 65504.0
+"""The largest number of float16, which a tokenizer is saved in."""
 
 Score = Callable[[TokenizerNetworks], Mapping[str, float]]
 """Scores on held-out masks."""
@@ -67,7 +73,8 @@ def train_tokenizer(
         advance: told about steps done.
 
     Raises:
-        RunError: the state in the folder cannot be read.
+        RunError: the state in the folder cannot be read or is of other masks, or the training
+            diverged.
     """
     settings = config.training
     torch.manual_seed(seed_from(config.seed, "weights"))
@@ -79,10 +86,11 @@ def train_tokenizer(
         betas=(0.9, 0.99),
         weight_decay=settings.weight_decay,
     )
-    start = _resume(folder / STATE_NAME, networks, optimiser)
+    masks = hashlib.sha256(fields).hexdigest()
+    start = _resume(folder / STATE_NAME, networks, optimiser, masks)
     started = time.perf_counter()
     advance(start)
-    with (folder / EVENTS_NAME).open("a", encoding="utf-8") as events:
+    with _events(folder / EVENTS_NAME) as events:
         if not start:
             _log(events, {"step": 0, **score(networks)})
         for step in range(start, settings.steps):
@@ -91,14 +99,18 @@ def train_tokenizer(
                 group["lr"] = rate
             loss = _step(networks, optimiser, config, fields, step)
             done = step + 1
+            if not math.isfinite(loss):
+                raise RunError(_diverged(config, done, f"its loss is {loss}"))
             advance(1)
             last = done == settings.steps
             if done % settings.log_every == 0 or last:
                 _log(events, {"step": done, "loss": loss, "learning_rate": rate})
+            if last or done % settings.evaluate_every == 0 or done % settings.save_every == 0:
+                _check_weights(networks, config, done)
             if done % settings.evaluate_every == 0 or last:
                 _log(events, {"step": done, **score(networks)})
             if done % settings.save_every == 0 or last:
-                _save(folder / STATE_NAME, networks, optimiser, done)
+                _save(folder / STATE_NAME, networks, optimiser, done, masks)
     return Trained(
         networks=networks,
         resumed_from=start or None,
@@ -174,30 +186,63 @@ def _rate(step: int, settings: TokenizerStepsConfig) -> float:
     return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
 
 
+def _check_weights(networks: TokenizerNetworks, config: TokenizerConfig, step: int) -> None:
+    """Refuse weights that cannot be saved as float16."""
+    for name, weights in networks.named_parameters():
+        if not bool((weights.detach().abs() <= MAX_WEIGHT).all()):  # NaN is not, either
+            raise RunError(_diverged(config, step, f"{name} has left the range of float16"))
+
+
+def _diverged(config: TokenizerConfig, step: int, what: str) -> str:
+    return (
+        f"the training of {config.name} diverged: {what} after step {step}. Lower "
+        f"training.learning_rate ({config.training.learning_rate:g}) or raise "
+        "training.warmup_steps, in another folder or with --overwrite."
+    )
+
+
+def _events(path: Path) -> TextIO:
+    """The events to append to; what a killed process left of a line is ended."""
+    known = path.read_bytes() if path.is_file() else b""
+    events = path.open("a", encoding="utf-8")
+    if known and not known.endswith(b"\n"):
+        events.write("\n")
+    return events
+
+
 def _log(events: Any, values: Mapping[str, float]) -> None:
     events.write(json.dumps(dict(values)) + "\n")
     events.flush()
 
 
 def _save(
-    path: Path, networks: TokenizerNetworks, optimiser: torch.optim.Optimizer, step: int
+    path: Path,
+    networks: TokenizerNetworks,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    masks: str,
 ) -> None:
-    unfinished = path.with_suffix(".writing")
-    torch.save(
-        {"networks": networks.state_dict(), "optimiser": optimiser.state_dict(), "step": step},
-        unfinished,
-    )
+    unfinished = path.with_name(UNFINISHED_STATE_NAME)
+    state = {
+        "networks": networks.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "masks": masks,
+    }
+    torch.save(state, unfinished)
     unfinished.replace(path)
 
 
-def _resume(path: Path, networks: TokenizerNetworks, optimiser: torch.optim.Optimizer) -> int:
+def _resume(
+    path: Path, networks: TokenizerNetworks, optimiser: torch.optim.Optimizer, masks: str
+) -> int:
     if not path.is_file():
         return 0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         networks.load_state_dict(state["networks"])
         optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"])
+        step, known = int(state["step"]), state["masks"]
     except (
         UnpicklingError, RuntimeError, KeyError, ValueError, TypeError, EOFError, OSError,
     ) as error:  # fmt: skip
@@ -206,3 +251,9 @@ def _resume(path: Path, networks: TokenizerNetworks, optimiser: torch.optim.Opti
             f"{path}: this training's state cannot be read ({reason}). Take another folder, or "
             "start anew with --overwrite."
         ) from error
+    if known != masks:
+        raise RunError(
+            f"{path}: this training began with other masks than its recipes give now. Bring the "
+            "data back, take another folder, or start anew with --overwrite."
+        )
+    return step

@@ -24,6 +24,8 @@ data:
 training: {steps: 60, batch_size: 32, evaluate_every: 20, save_every: 10, log_every: 10}
 """
 
+NOTHING = "{name: refshapes, params: {no_target: 1.0, num_scenes: {train: 3, val: 2}}}"
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
@@ -99,6 +101,35 @@ def test_mistakes_are_one_message(
     assert main(command) == 2
     err = capsys.readouterr().err
     assert message in err and "Traceback" not in err
+
+
+def test_a_mistake_leaves_the_folder_as_it_was(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    command = ["tokenizer", "train", str(config), "-o", str(folder), "--set", "training.steps=1"]
+    wrong = ["--set", "data.0.recipe.name=mask-shpes"]
+    assert main([*command, *wrong]) == 2
+    assert not folder.exists()
+    assert main(command) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for mistake in (
+        wrong,
+        ["--set", "data.0.eval_split=vall"],
+        ["--set", f"data=[{{recipe: {NOTHING}}}]"],
+    ):
+        assert main([*command, *mistake, "--overwrite"]) == 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_output_that_is_a_file_is_refused(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for output in (config, config / "below"):
+        assert main(["tokenizer", "train", str(config), "-o", str(output)]) == 2
+        assert "internal error" not in capsys.readouterr().err
+    assert config.read_text() == CONFIG
 
 
 def test_another_config_in_the_same_folder_is_refused(

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support_tokenizer import write_tokenizer
 
-from t4spp.errors import ConfigError, RunError
+from t4spp.errors import ConfigError, RunError, SchemeError
 from t4spp.mask_tokenizer.codes import codes_of, digits_of, values_of
 from t4spp.mask_tokenizer.networks import decode, encode
 from t4spp.mask_tokenizer.shape import TokenizerShape
-from t4spp.mask_tokenizer.tokenizer import MaskTokenizer, load_tokenizer
+from t4spp.mask_tokenizer.tokenizer import MaskTokenizer, identity_of, load_tokenizer
 from t4spp.plugins import load_catalogue
 from t4spp.schemes.mask_fields import field_of
 from t4spp.tokenizer_training.config import (
@@ -122,6 +122,9 @@ def test_codes_are_the_same_whatever_was_coded_before(tmp_path: Path) -> None:
         ({"levels": (1, 4)}, "2 or more"),
         ({"levels": (16,) * 5}, "number of new tokens"),
         ({"kernel": 2}, "kernel"),
+        ({"side": 512, "patch": 512}, "patch"),
+        ({"side": 512, "patch": 1, "codes_per_patch": 1}, "262144 codes of a mask; at most 4096"),
+        ({"side": 256, "patch": 8, "codes_per_patch": 8}, "8192 codes of a mask"),
     ],
 )
 def test_impossible_sizes_are_refused(sizes: dict[str, Any], message: str) -> None:
@@ -222,6 +225,79 @@ def test_damaged_state_is_one_clear_error(fields: Any, tmp_path: Path) -> None:
         train_tokenizer(config_of(), fields, tmp_path, lambda _: {}, nothing)
 
 
+def stopped_at(config: TokenizerConfig, fields: Any, folder: Path, step: int) -> None:
+    """Leave what a training leaves that was ended at a step."""
+
+    class Stopped(Exception):
+        pass
+
+    done = 0
+
+    def stop(count: int) -> None:
+        nonlocal done
+        done += count
+        if done == step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_tokenizer(config, fields, folder, lambda _: {"iou": 0.0}, stop)
+
+
+def test_training_goes_on_with_the_masks_that_it_began_with(fields: Any, tmp_path: Path) -> None:
+    stopped_at(config_of(), fields, tmp_path, 15)
+    others = fields.copy()
+    others[3, 0, 0] ^= 255
+    with pytest.raises(RunError, match=r"state\.pt.*began with other masks.*--overwrite"):
+        train_tokenizer(config_of(), others, tmp_path, lambda _: {}, nothing)
+
+
+def test_torn_event_costs_no_other(fields: Any, tmp_path: Path) -> None:
+    stopped_at(config_of(), fields, tmp_path, 25)
+    with (tmp_path / "events.jsonl").open("a") as events:
+        events.write('{"step": 30, "lo')
+    train_tokenizer(config_of(), fields, tmp_path, lambda _: {"iou": 0.0}, nothing)
+    assert list(losses_in(tmp_path)) == [10, 20, 30, 40]
+    (tmp_path / "events.jsonl").write_text("[]\n{}\n3\n")
+    assert read_events(tmp_path / "events.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"learning_rate": 1e30, "warmup_steps": 0}, "its loss is nan after step"),
+        ({"learning_rate": 1e6, "steps": 1}, "left the range of float16 after step 1"),
+    ],
+)
+def test_training_that_diverges_is_one_clear_error(
+    training: dict[str, Any], message: str, fields: Any, tmp_path: Path
+) -> None:
+    config = config_of(**{"evaluate_every": 40, "save_every": 40, **training})
+    with pytest.raises(RunError, match=f"small diverged: .*{message}.*training.learning_rate"):
+        train_tokenizer(config, fields, tmp_path, lambda _: {"iou": 0.0}, nothing)
+    assert not (tmp_path / "state.pt").exists()
+
+
+@pytest.mark.parametrize("damage", ["nan", "inf", "whole numbers", "bf16"])
+def test_weights_that_are_no_finite_numbers_are_refused(damage: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save
+
+    folder = write_tokenizer(tmp_path / "t")
+    path, card = folder / "tokenizer.safetensors", folder / "tokenizer.json"
+    weights = load_file(path)
+    name = "decoder.leave.bias"
+    if damage in ("nan", "inf"):
+        weights[name][3] = float(damage)
+    else:
+        weights[name] = weights[name].to(torch.bfloat16 if damage == "bf16" else torch.int32)
+    content = save(weights)
+    known = json.loads(card.read_text())
+    shape = TokenizerShape.model_validate(known["shape"])
+    card.write_text(json.dumps({**known, "sha256": identity_of(shape, content)}))
+    path.write_bytes(content)
+    with pytest.raises(SchemeError, match=r"tokenizer\.safetensors: .*(finite|numpy cannot read)"):
+        load_tokenizer(folder, "box")
+
+
 def test_another_seed_makes_another_tokenizer(fields: Any, tmp_path: Path) -> None:
     found = []
     for seed in (0, 1):
@@ -309,6 +385,18 @@ def test_folder_of_another_training_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run" / "state.pt").write_text("old")
     prepare_folder(tmp_path / "run", other, overwrite=True)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml"]
+    (tmp_path / "file").touch()
+    for taken in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match=r"is a file|cannot be written there"):
+            prepare_folder(taken, config, overwrite=True)
+    experiment = tmp_path / "experiment"
+    experiment.mkdir()
+    (experiment / "config.yaml").write_text("name: camvid\nscheme: {name: next-brick}\n")
+    (experiment / "metrics.json").write_text("{}")
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="not the config of a tokenizer's training"):
+            prepare_folder(experiment, config, overwrite=overwrite)
+    assert (experiment / "metrics.json").read_text() == "{}"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(RunError, match="no training's folder"):
