@@ -86,7 +86,7 @@ def train_tokenizer(
         betas=(0.9, 0.99),
         weight_decay=settings.weight_decay,
     )
-    masks = hashlib.sha256(fields).hexdigest()
+    masks = hashlib.sha256(fields.tobytes()).hexdigest()
     start = _resume(folder / STATE_NAME, networks, optimiser, masks)
     started = time.perf_counter()
     advance(start)
