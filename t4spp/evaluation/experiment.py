@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -261,3 +262,19 @@ def open_experiment(run: Path, catalogue: Catalogue, overrides: Sequence[str] = 
                 "run."
             )
     return opened
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """What an evaluation wrote, ``metrics.json`` or that of another split.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    again = f"Write it again with: t4spp evaluate {path.parent}"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}). {again}") from error
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("protocols"), dict):
+        raise RunError(f"{path} has no 'protocols'. {again}")
+    return metrics

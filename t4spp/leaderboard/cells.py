@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from t4spp.config import RunConfig
 from t4spp.errors import RunError
-from t4spp.evaluation.experiment import METRICS_NAME
+from t4spp.evaluation.experiment import METRICS_NAME, read_metrics
 from t4spp.leaderboard.config import Cell
 from t4spp.tracking import EVENTS_NAME, read_events
 from t4spp.training.binding import FREE_ON_RESUME, binding_config, differences
@@ -59,7 +58,7 @@ def read_cell(cell: Cell, folder: Path) -> CellState:
     if (run / CONFIG_NAME).is_file():
         _check_same(cell, run)
         if (run / METRICS_NAME).is_file() and _evaluated_alike(cell, run):
-            metrics = _read_metrics(run / METRICS_NAME)
+            metrics = read_metrics(run / METRICS_NAME)
             training = training_of(run)
             return CellState(cell=cell, status="done", metrics=metrics, training=training)
     if failure.is_file():
@@ -131,15 +130,3 @@ def _asked(config: RunConfig) -> dict[str, Any]:
         described["training"].pop("steps")  # they follow from the tokens
     described["evaluation"].pop("workers")
     return described
-
-
-def _read_metrics(path: Path) -> dict[str, Any]:
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(
-            f"{path} is damaged ({error}). Remove it; the leaderboard then scores the run again."
-        ) from error
-    if not isinstance(metrics, dict) or "protocols" not in metrics:
-        raise RunError(f"{path} holds no scores. Remove it; the leaderboard then scores again.")
-    return metrics

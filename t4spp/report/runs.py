@@ -14,6 +14,7 @@ from t4spp.data.mixture import build_recipe
 from t4spp.decoding.prediction import Prediction
 from t4spp.errors import RunError, T4sppError
 from t4spp.evaluation.baseline_files import baselines_path, read_baselines
+from t4spp.evaluation.experiment import read_metrics
 from t4spp.evaluation.predictions import (
     PredictionMeta,
     check_scheme,
@@ -136,7 +137,7 @@ def open_run(folder: Path, catalogue: Catalogue, split: str | None = None) -> Ru
     if split != config.data.eval_split:
         metrics_file = folder / "predictions" / f"{split}.metrics.json"
     if metrics_file.is_file():
-        view.metrics = _read_metrics(metrics_file)
+        view.metrics = read_metrics(metrics_file)
     elif view.predictions:
         view.missing.append(
             f"No scores yet ({metrics_file.name}). Make them with: t4spp evaluate {folder}"
@@ -179,20 +180,6 @@ def _read_answers(view: RunView) -> None:
             f"The answers are not scored one by one ({scores.name}), so the gallery shows the "
             "first ones instead of the best and the worst."
         )
-
-
-def _read_metrics(path: Path) -> dict[str, Any]:
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(
-            f"{path} is damaged ({error}). Write it again with: t4spp evaluate {path.parent}"
-        ) from error
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("protocols"), dict):
-        raise RunError(
-            f"{path} has no 'protocols'. Write it again with: t4spp evaluate {path.parent}"
-        )
-    return metrics
 
 
 def _read_scores(path: Path) -> Iterator[ScoreRow]:
