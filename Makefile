@@ -6,6 +6,8 @@ PY := $(VENV)/bin/python
 T4SPP := $(PY) -m t4spp
 STAMP := $(VENV)/.installed
 OUTPUT ?= runs/quickstart
+# one thread a worker: more would only wait for each other
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help venv quickstart test test-all lint clean
 .DEFAULT_GOAL := help
@@ -35,10 +37,10 @@ lint: $(STAMP) ## ruff and mypy
 	$(PY) -m mypy
 
 test: lint ## set up, then ruff, mypy and the quick tests
-	$(PY) -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-all: lint ## the same with the slow tests, and the GPU ones where there is a GPU
-	$(PY) -m pytest
+	$(PYTEST)
 
 clean: ## remove what the targets above made, runs/ excepted
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
