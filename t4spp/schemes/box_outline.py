@@ -18,7 +18,6 @@ from t4spp.schemes.box_wise import Steps, box_pixels, box_steps
 from t4spp.schemes.expecting_boxes import header_ahead, located_ahead
 from t4spp.schemes.explaining import grid_note, small_grid, worked_example
 from t4spp.schemes.fitting_rings import LEAST, Lattice, Points, fit_rings
-from t4spp.schemes.grammar import lines_of, quote
 from t4spp.schemes.outline_tokens import RING, TOKEN, OutlineReader, point_token
 from t4spp.schemes.parsing import Notes
 from t4spp.schemes.region_tokens import BoxSpelling, Coordinates
@@ -128,25 +127,15 @@ class BoxOutline(RegionWise[Outlined]):
             f"{grid_note(self.lattice, shown)} {worked_example(smaller.encode, labels)}"
         )
 
-    def grammar(self, labels: Sequence[str] | None = None) -> str:
-        """The bare descriptor in llguidance's Lark: rings of three vertices or more."""
-        return self.grammar_before("", labels)
-
-    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
-        """The same with a literal behind it, one terminal with ``others``."""
+    def _rules(self, names: Sequence[str] | None) -> list[str]:
+        """Rings of three vertices or more."""
         params = self.params
-        names = self._admitted(labels)
-        lines = ["start: NOTHING", f"NOTHING: {quote(BACKGROUND + ending)}"]
-        if names is None or names:
-            lines[0] += f" | region{{1,{params.max_regions}}}"
-            lines[0] += f" {quote(ending)}" if ending else ""
-            lines += [
-                f"region: header ring{params.max_points}",
-                *self._box.rules(names, params.max_label_chars),
-                "at: " + " | ".join(token for line in self._point for token in line),
-                *_ring_rules(params.max_points),
-            ]
-        return lines_of(*lines)
+        return [
+            f"region: header ring{params.max_points}",
+            *self._box.rules(names, params.max_label_chars),
+            "at: " + " | ".join(token for line in self._point for token in line),
+            *_ring_rules(params.max_points),
+        ]
 
     def expect(
         self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True

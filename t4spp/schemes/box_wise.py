@@ -149,7 +149,7 @@ class BoxWise(RegionWise[Written]):
         Args:
             mask: bool[H, W].
             steps: the box.
-            ignore: bool[H, W]; cells that it covers by half or more are empty.
+            ignore: bool[H, W]; cells that it covers by more than half are empty.
         """
         within = box_pixels(steps, (mask.shape[0], mask.shape[1])).slices
         mask, ignore = mask[within], None if ignore is None else ignore[within]

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
 
+from t4spp.types import BACKGROUND
+
 V = TypeVar("V", bound=Hashable)
 
 HISTORY = 5
@@ -324,3 +326,8 @@ def cells_ahead(
 def runs_of(cells: Iterable[V]) -> list[tuple[V, int]]:
     """Maximal runs (value, length) of cells."""
     return [(value, sum(1 for _ in group)) for value, group in groupby(cells)]
+
+
+def label_ahead(begun: str, labels: Sequence[str] | None) -> str | None:
+    """The first of the labels, or else the background, that begins so; None where none does."""
+    return next((name for name in (*(labels or ()), BACKGROUND) if name.startswith(begun)), None)

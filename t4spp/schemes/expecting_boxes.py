@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 from t4spp.schemes.brick_tokens import ROW, TOKEN
-from t4spp.schemes.expecting import HISTORY, rows_ahead
+from t4spp.schemes.expecting import HISTORY, label_ahead, rows_ahead
 from t4spp.types import BACKGROUND
 
 BOX = ("0", "0", "999", "999")
@@ -116,7 +116,7 @@ def header_ahead(line: str, labels: Sequence[str] | None, end: str) -> str | Non
     label, bar, box = line.partition("|")
     numbers: list[str] = box.split()
     if not bar:
-        found = _label_ahead(label, labels)
+        found = label_ahead(label, labels)
         if found is None or found == BACKGROUND:
             return None if found is None else found[len(label) :]
         label = found
@@ -136,16 +136,11 @@ def located_ahead(head: str, labels: Sequence[str] | None) -> str | None:
     if known and not begun and known[-1][1] == "loc":
         num_known = len(list(takewhile(lambda found: found[1] == "loc", reversed(known))))
     else:
-        found = _label_ahead(begun, labels)
+        found = label_ahead(begun, labels)
         if found is None or found == BACKGROUND:
             return None if found is None else found[len(begun) :]
         label = found
     return label[len(begun) :] + "".join(f"<|loc{step}|>" for step in BOX[num_known:])
-
-
-def _label_ahead(begun: str, labels: Sequence[str] | None) -> str | None:
-    """The first label that begins so; None where none does."""
-    return next((name for name in (*(labels or ()), BACKGROUND) if name.startswith(begun)), None)
 
 
 def _last_bricks(text: str) -> tuple[str, list[BrickRun]]:

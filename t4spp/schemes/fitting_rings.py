@@ -150,7 +150,8 @@ def _canonical(ring: Points) -> Points:
 
 def _distinct(ring: Points) -> Points:
     """Without points that repeat the one before."""
-    return ring[(ring != ring[np.arange(-1, len(ring) - 1)]).any(axis=1)]
+    kept: Points = ring[(ring != ring[np.arange(-1, len(ring) - 1)]).any(axis=1)]
+    return kept
 
 
 def _interleaved(one: Sequence[Points], other: Sequence[Points]) -> list[Points]:

@@ -14,12 +14,11 @@ import numpy as np
 from t4spp.schemes.box_wise import NUMBER, STEPS, BoxParams, BoxWise, Written
 from t4spp.schemes.brick_tokens import ROW, BrickReader
 from t4spp.schemes.expecting_boxes import bricks_ahead
-from t4spp.schemes.grammar import brick_rules, label_terminal, lines_of, quote
+from t4spp.schemes.grammar import brick_rules, label_terminal
 from t4spp.schemes.grid import row_runs
 from t4spp.schemes.parsing import Notes
 from t4spp.schemes.rows import lay_rows
 from t4spp.schemes.tokens import count_tokens
-from t4spp.types import BACKGROUND
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -115,30 +114,20 @@ class NextBrick(BoxWise):
             cells = lay_rows(reader.rows(draft), self.shape, notes).astype(np.bool_)
             yield Written(label=draft.label, steps=steps, cells=cells)
 
-    def grammar(self, labels: Sequence[str] | None = None) -> str:
-        """The bare descriptor in llguidance's Lark; neighbouring bricks of a row differ."""
-        return self.grammar_before("", labels)
-
-    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
-        """The same with a literal behind it, one terminal with ``others``."""
+    def _rules(self, names: Sequence[str] | None) -> list[str]:
+        """Neighbouring bricks of a row differ."""
         params = self.params
         rows, columns = self.shape
-        names = self._admitted(labels)
-        lines = ["start: NOTHING", f"NOTHING: {quote(BACKGROUND + ending)}"]
-        if names is None or names:
-            lines[0] += f" | region{{1,{params.max_regions}}}"
-            lines[0] += f" {quote(ending)}" if ending else ""
-            located = params.coordinates == "tokens"
-            box = "loc loc loc loc" if located else '"| " NUMBER " " NUMBER " " NUMBER " " NUMBER'
-            mark = ROW if params.row_marks else ""
-            lines += [
-                f"region: LABEL {box} line{{{rows}}}",
-                label_terminal(names, params.max_label_chars, background=False),
-                "loc: " + " | ".join(self._loc) if located else NUMBER,
-                f"line: {mark} row",
-                *brick_rules(columns, self._brick, self._brick),
-            ]
-        return lines_of(*lines)
+        located = params.coordinates == "tokens"
+        box = "loc loc loc loc" if located else '"| " NUMBER " " NUMBER " " NUMBER " " NUMBER'
+        mark = ROW if params.row_marks else ""
+        return [
+            f"region: LABEL {box} line{{{rows}}}",
+            label_terminal(names, params.max_label_chars, background=False),
+            "loc: " + " | ".join(self._loc) if located else NUMBER,
+            f"line: {mark} row",
+            *brick_rules(columns, self._brick, self._brick),
+        ]
 
     def expect(
         self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True

@@ -115,27 +115,15 @@ class Polygon(RegionWise[Outlined]):
             f"An example. {worked_example(self.encode, labels)}"
         )
 
-    def grammar(self, labels: Sequence[str] | None = None) -> str:
-        """The bare descriptor in llguidance's Lark; the vertices of a region are counted."""
-        return self.grammar_before("", labels)
-
-    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
-        """The same with a literal behind it, one terminal with ``others``."""
-        return self._spelling.grammar(
-            self._admitted(labels),
-            ending,
-            max_regions=self.params.max_regions,
-            max_label_chars=self.params.max_label_chars,
-        )
+    def _rules(self, names: Sequence[str] | None) -> list[str]:
+        """The vertices of a region are counted."""
+        return self._spelling.rules(names, self.params.max_label_chars)
 
     def expect(
         self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True
     ) -> Iterable[str]:
         """The label and what must stand behind it; an outline cannot be guessed."""
         return self._spelling.ahead(text, labels)
-
-    def _join(self, regions: list[str]) -> str:
-        return "".join(regions) or BACKGROUND
 
     def _spell(self, written: Outlined) -> str:
         return self._spelling.spell(written.label, written.steps, written.parts)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from t4spp.schemes.box_wise import NUMBER, STEPS, Steps
-from t4spp.schemes.grammar import label_terminal, lines_of, quote
+from t4spp.schemes.expecting import label_ahead
+from t4spp.schemes.grammar import label_terminal, quote
 from t4spp.schemes.parsing import Notes, shorten, strip_blanks
 from t4spp.schemes.rows import bounded
 from t4spp.schemes.simplifying import LEAST
@@ -177,29 +178,16 @@ class PolygonSpelling(ABC):
     _end = ""
     """A region's last characters."""
 
-    def grammar(
-        self,
-        names: Sequence[str] | None,
-        ending: str,
-        *,
-        max_regions: int,
-        max_label_chars: int,
-    ) -> str:
-        """The bare descriptor in llguidance's Lark, ``ending`` behind it."""
-        nothing = f"NOTHING: {quote(BACKGROUND + ending)}"
-        if names is not None and not names:
-            return lines_of("start: NOTHING", nothing)
+    def rules(self, names: Sequence[str] | None, max_label_chars: int) -> list[str]:
+        """Rules of llguidance's Lark, ``region`` among them."""
         head, rules = self._rules()
-        close = f" {quote(ending)}" if ending else ""
         end = f" {quote(self._end)}" if self._end else ""
-        return lines_of(
-            f"start: NOTHING | region{{1,{max_regions}}}{close}",
-            nothing,
+        return [
             f"region: LABEL {head} ring{self.max_vertices}{end}",
             label_terminal(names, max_label_chars, background=False),
             *rules,
             *self._counting(),
-        )
+        ]
 
     def _counting(self) -> Iterator[str]:
         """Rules of rings that have ``n`` vertices left: ``ring{n}`` at their start, ``more{n}``."""
@@ -418,8 +406,3 @@ def read_plain(text: str, notes: Notes) -> None:
         notes.add("unreadable", f"{shorten(words)} is no descriptor")
     else:
         notes.add("empty", "there is no descriptor")
-
-
-def label_ahead(begun: str, labels: Sequence[str] | None) -> str | None:
-    """The first label that begins so; None where none does."""
-    return next((name for name in (*(labels or ()), BACKGROUND) if name.startswith(begun)), None)

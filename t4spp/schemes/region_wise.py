@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from t4spp.errors import SchemeError
 from t4spp.schemes.base import Scheme
+from t4spp.schemes.grammar import lines_of, quote
 from t4spp.schemes.grid import check_canvas, visible_mask
 from t4spp.schemes.labels import admitted_labels, check_label, label_fault
 from t4spp.schemes.parsing import Notes, blocks, shorten
@@ -73,6 +74,10 @@ class RegionWise(Scheme, Generic[W]):
         """A region's pixels."""
 
     @abstractmethod
+    def _rules(self, names: Sequence[str] | None) -> Sequence[str]:
+        """Rules of llguidance's Lark, ``region`` among them; None: free labels."""
+
+    @abstractmethod
     def _most_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
         """A bound on the tokens of one region without its label."""
 
@@ -83,10 +88,7 @@ class RegionWise(Scheme, Generic[W]):
         ignore: BoolMask | None = None,
     ) -> str:
         """The bare descriptor; ``others`` when there is nothing to write."""
-        return self._join([self._spell(w) for w in self._written(targets, size, ignore)])
-
-    def _join(self, regions: list[str]) -> str:
-        return "".join(regions) or BACKGROUND
+        return "".join(self._spell(w) for w in self._written(targets, size, ignore)) or BACKGROUND
 
     def quantize(
         self,
@@ -119,6 +121,20 @@ class RegionWise(Scheme, Generic[W]):
                 if self._admits(written.label, notes):
                     regions.append(self._region(written, size))
         return notes.decoded(regions)
+
+    def grammar(self, labels: Sequence[str] | None = None) -> str:
+        """The bare descriptor in llguidance's Lark: regions, or ``others`` where there is none."""
+        return self.grammar_before("", labels)
+
+    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
+        """The same with a literal behind it, one terminal with ``others``."""
+        names = self._admitted(labels)
+        lines = ["start: NOTHING", f"NOTHING: {quote(BACKGROUND + ending)}"]
+        if names is None or names:
+            lines[0] += f" | region{{1,{self._max_regions}}}"
+            lines[0] += f" {quote(ending)}" if ending else ""
+            lines += self._rules(names)
+        return lines_of(*lines)
 
     def max_tokens(
         self, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str] | None = None

@@ -20,7 +20,7 @@ from t4spp.schemes.box_wise import (
     Written,
 )
 from t4spp.schemes.expecting_boxes import semantic_ahead
-from t4spp.schemes.grammar import brick_rules, label_terminal, lines_of, quote
+from t4spp.schemes.grammar import brick_rules, label_terminal, quote
 from t4spp.schemes.grid import row_runs
 from t4spp.schemes.parsing import Notes, shorten, strip_blanks
 from t4spp.schemes.rows import Run, bounded, lay_rows, row_lines
@@ -141,28 +141,17 @@ class SemanticBrick(BoxWise):
         notes.add("bad-run", f"{shorten(word)} is no run: background", row, column)
         return 0, -1
 
-    def grammar(self, labels: Sequence[str] | None = None) -> str:
-        """The bare descriptor in llguidance's Lark; neighbouring runs of a row differ."""
-        return self.grammar_before("", labels)
-
-    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
-        """The same with a literal behind it, one terminal with ``others``."""
-        names = self._admitted(labels)
-        nothing = f"NOTHING: {quote(BACKGROUND + ending)}"
-        close = f" {quote(ending)}" if ending else ""
-        if names is not None and not names:
-            return lines_of("start: NOTHING", nothing)
+    def _rules(self, names: Sequence[str] | None) -> list[str]:
+        """Neighbouring runs of a row differ."""
         rows, columns = self.shape
         spelt = [[quote(run) + ' " "' for run in runs] for runs in self._run]
         last = [[quote(run + "\n") for run in runs] for runs in self._run]
-        return lines_of(
-            f"start: NOTHING | region{{1,{self.params.max_regions}}}{close}",
-            nothing,
+        return [
             f'region: LABEL "| " NUMBER " " NUMBER " " NUMBER " " NUMBER "\\n" row{{{rows}}}',
             label_terminal(names, self.params.max_label_chars, background=False),
             NUMBER,
             *brick_rules(columns, spelt, last),
-        )
+        ]
 
     def expect(
         self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True

@@ -13,7 +13,6 @@ from pydantic import field_validator
 
 from t4spp.schemes.box_wise import BoxParams, BoxWise, Written
 from t4spp.schemes.expecting_spans import spans_ahead
-from t4spp.schemes.grammar import lines_of, quote
 from t4spp.schemes.parsing import Notes
 from t4spp.schemes.region_tokens import BoxSpelling, Coordinates
 from t4spp.schemes.span_grammar import span_rules
@@ -27,7 +26,6 @@ from t4spp.schemes.span_tokens import (
     spans_of,
     written_rows,
 )
-from t4spp.types import BACKGROUND
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -116,28 +114,17 @@ class SpanBrick(BoxWise):
             notes.read_something = True
             yield Written(label=draft.label, steps=steps, cells=reader.cells(draft))
 
-    def grammar(self, labels: Sequence[str] | None = None) -> str:
-        """The bare descriptor in llguidance's Lark.
+    def _rules(self, names: Sequence[str] | None) -> list[str]:
+        """Rules of regions.
 
         Spans are valid, lie right of the one before and do not touch it; rows and repeats fill the
         grid; no repeat follows another, and none an empty row that could have been one.
         """
-        return self.grammar_before("", labels)
-
-    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
-        """The same with a literal behind it, one terminal with ``others``."""
-        params = self.params
-        names = self._admitted(labels)
-        lines = ["start: NOTHING", f"NOTHING: {quote(BACKGROUND + ending)}"]
-        if names is None or names:
-            lines[0] += f" | region{{1,{params.max_regions}}}"
-            lines[0] += f" {quote(ending)}" if ending else ""
-            lines += [
-                "region: header grid",
-                *self._box.rules(names, params.max_label_chars),
-                *span_rules(self.shape, repeats=params.repeats),
-            ]
-        return lines_of(*lines)
+        return [
+            "region: header grid",
+            *self._box.rules(names, self.params.max_label_chars),
+            *span_rules(self.shape, repeats=self.params.repeats),
+        ]
 
     def expect(
         self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True

@@ -27,10 +27,13 @@ def span_rules(shape: tuple[int, int], *, repeats: bool) -> list[str]:
     rows, columns = shape
     num_choices = columns * columns - columns + 1 + (rows - 1 if repeats else 0)
     if num_choices > MAX_CHOICES:
+        fits = "at most 43 columns"
+        if columns <= 43:
+            fits = f"at most {rows - num_choices + MAX_CHOICES} rows, or repeats=false,"
         raise SchemeError(
             f"a grid of {rows} x {columns} has no grammar of spans: {num_choices} tokens may "
-            f"follow a span, {MAX_CHOICES} is the most that llguidance can follow. Take at most 43 "
-            "columns where decoding is to be constrained."
+            f"follow a span, {MAX_CHOICES} is the most that llguidance can follow. Take {fits} "
+            "where decoding is to be constrained."
         )
     if repeats and rows > MAX_ROW:
         raise SchemeError(

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -22,9 +23,10 @@ from t4spp.errors import SchemeError
 from t4spp.mask_tokenizer.shape import Layout
 from t4spp.mask_tokenizer.tokenizer import MaskTokenizer, load_tokenizer
 from t4spp.schemes.box_wise import Steps, box_pixels, box_steps
+from t4spp.schemes.expecting import label_ahead
 from t4spp.schemes.expecting_boxes import header_ahead, located_ahead
 from t4spp.schemes.explaining import worked_example
-from t4spp.schemes.grammar import label_terminal, lines_of, quote
+from t4spp.schemes.grammar import label_terminal
 from t4spp.schemes.grid import cell_size, visible_mask
 from t4spp.schemes.mask_codes import BOX_TOKEN, IMAGE_TOKEN, CodeReader, code_token
 from t4spp.schemes.mask_fields import field_of, spread_logits
@@ -147,31 +149,18 @@ class VqMask(RegionWise[Coded]):
             f"An example. {worked_example(self.encode, labels)}"
         )
 
-    def grammar(self, labels: Sequence[str] | None = None) -> str:
-        """The bare descriptor in llguidance's Lark; every region is of one length."""
-        return self.grammar_before("", labels)
-
-    def grammar_before(self, ending: str, labels: Sequence[str] | None = None) -> str:
-        """The same with a literal behind it, one terminal with ``others``."""
-        params = self.params
-        names = self._admitted(labels)
-        lines = ["start: NOTHING", f"NOTHING: {quote(BACKGROUND + ending)}"]
-        if names is None or names:
-            lines[0] += f" | region{{1,{params.max_regions}}}"
-            lines[0] += f" {quote(ending)}" if ending else ""
-            lines += [
-                f"region: header code{{{self.num_codes}}}",
-                *(
-                    self._box.rules(names, params.max_label_chars)
-                    if self._boxes
-                    else [
-                        "header: LABEL",
-                        label_terminal(names, params.max_label_chars, background=False),
-                    ]
-                ),
-                "code: " + " | ".join(self._codes),
-            ]
-        return lines_of(*lines)
+    def _rules(self, names: Sequence[str] | None) -> list[str]:
+        """Every region is of one length."""
+        longest = self.params.max_label_chars
+        if self._boxes:
+            header = self._box.rules(names, longest)
+        else:
+            header = ["header: LABEL", label_terminal(names, longest, background=False)]
+        return [
+            f"region: header code{{{self.num_codes}}}",
+            *header,
+            "code: " + " | ".join(self._codes),
+        ]
 
     def expect(
         self, text: str, labels: Sequence[str] | None = None, *, digits_follow: bool = True
@@ -187,12 +176,13 @@ class VqMask(RegionWise[Coded]):
             num_codes += 1
         if num_codes:
             return ("",) if num_codes >= self.num_codes else ()
-        if self._boxes and self._box.located:
-            header = located_ahead(text, labels)
-        elif self._boxes:
-            header = header_ahead(text[tokens[-1].end() if tokens else 0 :], labels, "")
+        begun = text[max((found.end() for found in tokens if found[1] == "vq"), default=0) :]
+        if self._boxes:
+            ahead = located_ahead if self._box.located else partial(header_ahead, end="")
+            header = ahead(begun, labels)
         else:
-            header = _label_ahead(text[tokens[-1].end() if tokens else 0 :], labels)
+            label = label_ahead(begun, labels)
+            header = None if label is None else label[len(begun) :]
         return () if header is None else (header,)
 
     def _spell(self, written: Coded) -> str:
@@ -266,9 +256,3 @@ class VqMask(RegionWise[Coded]):
 
     def _most_tokens(self, tokenizer: PreTrainedTokenizerBase) -> int:
         return self.num_codes + (self._box.num_tokens(tokenizer) if self._boxes else 0)
-
-
-def _label_ahead(begun: str, labels: Sequence[str] | None) -> str | None:
-    """The rest of the first label that begins so."""
-    names = (*(labels or ()), BACKGROUND)
-    return next((name[len(begun) :] for name in names if name.startswith(begun)), None)

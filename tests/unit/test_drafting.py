@@ -216,11 +216,20 @@ def test_next_brick_expects_digits_where_boxes_are_written_in_digits() -> None:
     assert expected(scheme, "dog| 3 4 5 6<|bg1|>") == "<|fg1|>"
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+PIECES = (
+    "dog", "d", "|", "12", " ", "\n", "on2", "<|loc5|>", "<|loc", "<|bg1|>", "<|fg2|>", "<|vq7|>",
+    "<|row0-1|>", "<|row2-9|>", "<|and2-2|>", "<|row|>", "<|same1|>", "<|same9|>", "<|at0-1|>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*SCHEMES, "vq-mask"])
 @settings(max_examples=150, deadline=None)
-@given(text=st.text(st.sampled_from("dog| *0123\nonf<|loc5|>bg<|fg2|>"), max_size=40))
+@given(
+    text=st.text(st.sampled_from("dog| *0123\nonf<|loc5|>bg<|fg2|>"), max_size=40)
+    | st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
+)
 def test_expecting_never_raises(name: str, text: str) -> None:
-    scheme = build_scheme(name, grid=3)
+    scheme = drafting(name, **({} if name == "vq-mask" else {"grid": 3}))[0]
     for labels in (("dog",), (), None):
         assert isinstance(expected(scheme, text, labels), str)
 

@@ -26,6 +26,8 @@ SCHEMES = (
     "next-brick",
     "span-brick",
     "box-outline",
+    "polygon",
+    "vq-mask",
 )
 
 

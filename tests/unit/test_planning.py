@@ -28,6 +28,8 @@ SCHEMES = (
     "next-brick",
     "span-brick",
     "box-outline",
+    "polygon",
+    "vq-mask",
 )
 LABELS = ("dog", "cat on the left")
 
@@ -37,7 +39,8 @@ class Setting:
 
     def __init__(self, name: str, num_ends: int = 1) -> None:
         params: dict[str, Any] = {"max_regions": 2} if name.endswith("brick") else {}
-        self.scheme: Scheme = build_scheme(name, grid=4, **params)
+        params |= {"vq-mask": {"num_codes": 4}, "polygon": {}}.get(name, {"grid": 4})
+        self.scheme: Scheme = build_scheme(name, **params)
         self.tokenizer = build_tokenizer(self.scheme.special_tokens)
         self.ends = [self.tokenizer.eos_token_id]
         if num_ends == 2:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t4spp.errors import ConfigError
-from t4spp.schemes.fitting_rings import Lattice, fit_rings
+from t4spp.schemes.fitting_rings import Lattice, _Fit, fit_rings
 from t4spp.testing import (
     GrammarWalker,
     build_scheme,
@@ -241,6 +241,33 @@ def test_equal_parts_are_kept_apart() -> None:
     rings = fit_rings(mask, (32, 32), 0.002, 48)
     assert len(rings) == 2
     assert np.array_equal(Lattice((32, 32), (12, 24)).fill(rings), mask)
+
+
+def test_search_ends_where_it_always_did() -> None:
+    # descriptors of a trained model's data: a faster search must not write others
+    yy, xx = np.mgrid[0:60, 0:80]
+    mask = (np.hypot((yy - 30) / 0.8, xx - 40) < 36) & ~(np.hypot(yy - 22, xx - 50) < 9)
+    mask[50:58, 60:79] = True
+    outer, hole = (ring.tolist() for ring in fit_rings(mask, (12, 12), 0.01, 20))
+    assert outer == [[0, 4], [1, 8], [3, 10], [10, 11], [11, 4], [8, 1], [3, 1]]
+    assert hole == [[2, 6], [4, 9], [6, 6]]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_candidates_are_judged_by_the_pixels_that_they_make_right(seed: int) -> None:
+    source = np.random.default_rng(seed)
+    mask = source.random(tuple(source.integers(1, 30, 2))) < 0.5
+    shape = (int(source.integers(2, 9)), int(source.integers(2, 9)))
+    fit = _Fit(mask, Lattice(shape, (mask.shape[0], mask.shape[1])), 0.01)
+    ring = source.integers(0, shape, (5, 2))
+    fit._flip(ring, np.roll(ring, -1, axis=0))
+    there = source.integers(0, shape, (1, 3, 2))
+    length = int(source.integers(3, 5))
+    saved = fit._saved([ring[n : n + 1] for n in range(length)], there)[0]
+    for point, found in zip(there[0], saved.tolist(), strict=True):
+        moved = np.concatenate([ring[:1], point[None], ring[length - 1 :]])
+        wrong = int(np.count_nonzero(fit.lattice.fill([moved]) != mask))
+        assert int(np.count_nonzero(fit.inside != mask)) - wrong == found
 
 
 def test_fill_takes_pixels_whose_centres_an_odd_number_of_rings_encloses() -> None:

@@ -215,6 +215,18 @@ def test_collapsed_edge_keeps_the_area_and_restores_a_cut_corner() -> None:
     assert after == pytest.approx(before)
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 11))
+def test_outline_is_thinned_to_the_same_vertices_wherever_its_list_begins(
+    seed: int, start: int
+) -> None:
+    mask = np.random.default_rng(seed).random((6, 6)) < 0.7
+    mask[0, 0] = True
+    for ring, *_ in trace(mask, Box(y0=0, x0=0, y1=6, x1=6)):
+        (plain,) = simplify([ring], len(ring), 0.0)
+        (rolled,) = simplify([np.roll(ring, start, axis=0)], len(ring), 0.0)
+        assert sorted(plain.tolist()) == sorted(rolled.tolist())
+
+
 def test_one_ring_stays_however_small_the_budget() -> None:
     square = np.array([(0, 0), (0, 2), (2, 2), (2, 0)], dtype=float)
     small, large = simplify([square, square * 3], 3, 0.0)

@@ -211,6 +211,9 @@ def test_largest_grids_compile(grid: Any) -> None:
 def test_grids_that_are_too_large_are_refused() -> None:
     with pytest.raises(SchemeError, match="at most 43 columns"):
         build_scheme("span-brick", grid=44).grammar(["dog"])
+    with pytest.raises(SchemeError, match="Take at most 94 rows, or repeats=false, where"):
+        build_scheme("span-brick", grid=[95, 43]).grammar(["dog"])
+    build_scheme("span-brick", grid=[94, 43]).grammar(["dog"])
     with pytest.raises(SchemeError, match="repeats=false"):
         build_scheme("span-brick", grid=[161, 4]).grammar(["dog"])
     build_scheme("span-brick", grid=[161, 4], repeats=False).grammar(["dog"])

@@ -206,6 +206,8 @@ def test_grammar_of_the_shipped_tokenizer_compiles(layout: str) -> None:
         ("dog<|loc7|>", ["<|loc0|><|loc999|><|loc999|>"]),
         (f"dog{BOX}<|vq1|>", []),
         (f"dog{BOX}<|vq1|><|vq2|><|vq3|>", [""]),
+        (f"dog{BOX}<|vq1|><|vq2|><|vq3|>do", ["g" + BOX]),
+        (f"dog{BOX}<|vq1|><|vq2|><|vq3|>dog<|loc7|>", ["<|loc0|><|loc999|><|loc999|>"]),
         ("oth", ["ers"]),
     ],
 )
