@@ -72,12 +72,12 @@ def by_workers(
 
 def _begin(stopped: connection.Connection) -> None:
     """Leave Ctrl-C to the parent, keep to one thread, and leave the parent's objects in place."""
-    import torch
-
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel, stopped), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch  # takes seconds where the parent has not loaded it
+
     torch.set_num_threads(1)
     gc.freeze()
 
