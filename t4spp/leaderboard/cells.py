@@ -97,11 +97,11 @@ def training_of(run: Path) -> dict[str, float | None]:
     }
 
 
-def tail_of(log: Path) -> str:
-    """The last lines of a log, progress bars left out."""
+def tail_of(log: Path, begun: int = 0) -> str:
+    """The last lines of a log from byte ``begun`` on, progress bars left out."""
     if not log.is_file():
         return ""
-    text = log.read_bytes()[-20_000:].decode("utf-8", errors="replace")
+    text = log.read_bytes()[begun:][-20_000:].decode("utf-8", errors="replace")
     lines = [line.rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
     told = [line for line in lines if line and not _BAR.search(line)]
     return "\n".join(told[-TAIL_LINES:])

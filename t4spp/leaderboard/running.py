@@ -38,12 +38,16 @@ class Slot:
 
 @dataclass(kw_only=True)
 class _Running:
-    """A cell's process, its log, and the lock that lives as long as it does."""
+    """A cell's process, its log, and the lock that lives as long as it does.
+
+    ``begun`` is where in the log, in bytes, this attempt begins: earlier ones stand before it.
+    """
 
     cell: Cell
     slot: Slot
     process: subprocess.Popen[bytes]
     log: IO[bytes]
+    begun: int
 
 
 Finished = Callable[[Cell, bool], None]
@@ -166,6 +170,7 @@ def _start(cell: Cell, folder: Path, slot: Slot, arguments: Sequence[str]) -> _R
             f"cannot write in the leaderboard's folder {folder}: {error.strerror or error}. Make "
             "room or mend its permissions, or choose another with -o."
         ) from error
+    begun = stream.seek(0, os.SEEK_END)
     command = [sys.executable, "-m", "t4spp", "run", str(config), "-o", str(run), *arguments]
     process = subprocess.Popen(
         [*command, "--resume"] if goes_on else command,
@@ -175,14 +180,17 @@ def _start(cell: Cell, folder: Path, slot: Slot, arguments: Sequence[str]) -> _R
         env={**os.environ, **slot.environment},
         start_new_session=True,  # Ctrl-C is the leaderboard's to pass on
     )
-    return _Running(cell=cell, slot=slot, process=process, log=stream)
+    return _Running(cell=cell, slot=slot, process=process, log=stream, begun=begun)
 
 
 def _lock(stream: IO[bytes]) -> bool:
-    """Take the log for this process and those that inherit it; False where it is taken.
+    """Take the log for this process and those that inherit it; False where another has it.
 
     The run writes to the log, so the lock is held until the run itself has ended, even where the
     leaderboard was killed.
+
+    Raises:
+        OSError: the file system has no locks.
     """
     try:
         import fcntl
@@ -190,26 +198,29 @@ def _lock(stream: IO[bytes]) -> bool:
         return True
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        stream.close()
+        raise
     return True
 
 
 def _end(one: _Running, folder: Path) -> None:
-    """Close the log; note why the run failed, if it did."""
-    one.log.close()
+    """Note why the run failed, if it did; close the log, and so leave the cell to others."""
     code = one.process.returncode
-    if code == 0:
-        return
-    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    said = tail_of(folder / one.cell.log) or "it said nothing"
-    write_text(folder / failure_of(one.cell), f"{said}\n({how})\n")
+    with one.log:
+        if code == 0:
+            return
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        said = tail_of(folder / one.cell.log, one.begun) or "it said nothing"
+        write_text(folder / failure_of(one.cell), f"{said}\n({how})\n")
 
 
 def _progress(one: _Running, folder: Path) -> str:
     """``name: train 45 %``, from the last progress bar of its log."""
     with (folder / one.cell.log).open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, 2) - 400))
+        stream.seek(max(one.begun, stream.seek(0, os.SEEK_END) - 400))
         found = _SHARE.findall(stream.read().decode("utf-8", errors="replace"))
     if not found:
         return one.cell.name
