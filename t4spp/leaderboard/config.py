@@ -6,16 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from t4spp.config import ComponentConfig, ConfigModel, ProtocolName, RunConfig, resolve_config
-from t4spp.config_layers import merge_layers, read_layers
+from t4spp.config_layers import merge_layers, parse_override, read_layers
 from t4spp.errors import ConfigError, nearest
 from t4spp.evaluation.bins import BREAKDOWNS
+from t4spp.evaluation.coco_scores import CocoScores
 from t4spp.evaluation.protocols.catalogue import PROTOCOLS
 from t4spp.plugins import Catalogue
+from t4spp.training.binding import leaves
 from t4spp.validation import Fault, report_faults, validate
 from t4spp.yaml12 import dump_yaml
 
@@ -36,9 +38,9 @@ class EntryConfig(ComponentConfig):
 
     @model_validator(mode="after")
     def _leaves_the_budget(self) -> Self:
-        for key in self.set:
-            if any(key == own or key.startswith(f"{own}.") for own in _OWN_KEYS):
-                raise ValueError(f"set.{key}: the leaderboard sets this itself, cell by cell")
+        for key, value in self.set.items():
+            for own in _own_keys_in(_nested(key, value)):
+                raise ValueError(f"set.{own}: the leaderboard sets this itself, cell by cell")
         return self
 
 
@@ -110,7 +112,7 @@ class LeaderboardConfig(ConfigModel):
     """A row each, by title."""
     budgets: BudgetsConfig
     """A column each."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[Annotated[int, Field(ge=0, le=2**32 - 1)], ...] = (0, 1, 2)
     """Each cell is trained once with every seed."""
     protocol: ProtocolName = "native"
     """The protocol that ranks; the run's own are reported too."""
@@ -169,6 +171,11 @@ class LeaderboardConfig(ConfigModel):
             raise ValueError(
                 f"metric: {self.metric} is a distance, of which less is better, and a leaderboard "
                 "ranks by more: take another score of the protocol"
+            )
+        if isinstance(metrics[self.metric], CocoScores):
+            raise ValueError(
+                f"metric: {self.metric} is no sum over samples, and the intervals draw samples "
+                "anew: take another score of the protocol"
             )
         return self
 
@@ -244,6 +251,12 @@ def load_leaderboard(
     path = Path(path)
     own = [text for text in overrides if not text.startswith("run.")]
     of_run = [text.removeprefix("run.") for text in overrides if text.startswith("run.")]
+    for text in of_run:
+        for key in _own_keys_in(parse_override(text)[0]):
+            raise ConfigError(
+                f"--set run.{text}: the leaderboard sets {key} itself, cell by cell. Change its "
+                "schemes, seeds or budgets instead."
+            )
     layers = read_layers(path, own)
     config = validate(LeaderboardConfig, layers.data)
     if isinstance(config, list):
@@ -313,6 +326,15 @@ def _runnable(run: RunConfig, config: LeaderboardConfig, base: Path) -> RunConfi
     protocols = (*run.evaluation.protocols, config.protocol)
     evaluation = run.evaluation.model_copy(update={"protocols": protocols})
     return run.model_copy(update={"evaluation": evaluation})
+
+
+def _own_keys_in(values: Mapping[str, Any]) -> list[str]:
+    """The keys in nested values of a run's config that the leaderboard sets itself."""
+    return [
+        key
+        for key, _ in leaves(values)
+        if any(key == own or key.startswith(f"{own}.") for own in _OWN_KEYS)
+    ]
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

@@ -120,6 +120,13 @@ def test_the_ranking_protocol_is_scored_even_where_the_run_does_not_ask(
         ),
         ({"schemes": {"x": {"name": "polygon", "set": {"seed": 3}}}}, "sets this itself"),
         ({"schemes": {"x": {"name": "polygon", "set": {"scheme.name": "a"}}}}, "sets this itself"),
+        (
+            {"schemes": {"x": {"name": "polygon", "set": {"training": {"steps": 9}}}}},
+            "set.training.steps: the leaderboard sets this itself",
+        ),
+        ({"seeds": [-1]}, "greater than or equal to 0"),
+        ({"seeds": [2**32]}, "less than or equal to 4294967295"),
+        ({"protocol": "instances", "metric": "segm_ap"}, "segm_ap is no sum over samples"),
         ({"schemes": {}}, "schemes"),
         ({"protocol": "natif"}, "protocol"),
         ({"metric": "mean-iou"}, "native has no score 'mean-iou'; it has mean_iou, ciou"),
@@ -150,6 +157,17 @@ def test_faults_of_all_cells_are_told_at_once_with_their_scheme(
     assert "schemes.b" in message and "grid" in message
     assert "schemes.c.set" in message and "generation.tokens" in message
     assert message.count("grid") == 1  # once, not once a budget
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["training.steps=9", "training={steps: 9}", "seed=3", "name=x", "scheme.params.grid=8"],
+)
+def test_values_of_the_run_that_would_be_ignored_are_refused(
+    tmp_path: Path, catalogue: Catalogue, override: str
+) -> None:
+    message = fault(tmp_path, catalogue, f"run.{override}")
+    assert f"--set run.{override}: the leaderboard sets" in message
 
 
 def test_a_run_that_trains_nothing_is_refused(tmp_path: Path, catalogue: Catalogue) -> None:
