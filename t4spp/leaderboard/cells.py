@@ -11,6 +11,7 @@ from typing import Any, Literal
 from t4spp.config import RunConfig
 from t4spp.errors import RunError
 from t4spp.evaluation.experiment import METRICS_NAME, read_metrics
+from t4spp.evaluation.predictions import predictions_path
 from t4spp.leaderboard.config import Cell
 from t4spp.tracking import EVENTS_NAME, read_events
 from t4spp.training.binding import FREE_ON_RESUME, binding_config, differences
@@ -51,7 +52,7 @@ def read_cell(cell: Cell, folder: Path) -> CellState:
         folder: the leaderboard's.
 
     Raises:
-        RunError: its run was trained by another config, or is damaged.
+        RunError: its run was trained by another config, or has answered by one, or is damaged.
     """
     run = folder / cell.place
     failure = folder / failure_of(cell)
@@ -108,13 +109,22 @@ def tail_of(log: Path, begun: int = 0) -> str:
 
 
 def _check_same(cell: Cell, run: Path) -> None:
-    changed = differences(binding_config(read_run_config(run)), binding_config(cell.config))
+    was, now = read_run_config(run), cell.config
+    changed = differences(binding_config(was), binding_config(now))
+    if predictions_path(run, now.data.eval_split).is_file():  # no run goes on with such answers
+        changed += differences(_answering(was), _answering(now))
     if changed:
         raise RunError(
             f"{run} holds a run of another config than the leaderboard's cell ({cell.name}): "
             f"{'; '.join(changed)}. Choose another folder with -o, set the value back, or remove "
             "that folder to train the cell anew."
         )
+
+
+def _answering(config: RunConfig) -> dict[str, Any]:
+    """What shapes answers beside the training; what is only a matter of speed left out."""
+    speed = {"engine", "drafts", "cache", "compile"}
+    return {"generation": config.generation.model_dump(mode="json", exclude=speed)}
 
 
 def _evaluated_alike(cell: Cell, run: Path) -> bool:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from t4spp.config import dump_config
 from t4spp.errors import RunError
-from t4spp.leaderboard.cells import failure_of
+from t4spp.leaderboard.cells import failure_of, read_cell
 from t4spp.leaderboard.config import Cell, load_leaderboard
 from t4spp.leaderboard.running import Slot, run_cells
 from t4spp.plugins import load_catalogue
@@ -93,3 +94,19 @@ def test_a_folder_without_locks_is_told_instead_of_running_nothing(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(RunError, match=r"No locks available.*choose another with -o"):
         run_as("exit 0", cell, tmp_path / "board", monkeypatch)
+
+
+def test_answers_of_other_settings_are_refused_before_their_scores_are_lost(
+    tmp_path: Path, cell: Cell
+) -> None:
+    run = tmp_path / cell.place
+    (run / "predictions").mkdir(parents=True)
+    generation = cell.config.generation.model_copy(update={"max_new_tokens": 9, "drafts": 2})
+    other = cell.config.model_copy(update={"generation": generation})
+    (run / "config.yaml").write_text(dump_config(other))
+    assert read_cell(cell, tmp_path).status == "waiting"  # nothing is answered yet
+    (run / "predictions" / f"{cell.config.data.eval_split}.jsonl").touch()
+    with pytest.raises(RunError) as caught:
+        read_cell(cell, tmp_path)
+    assert "generation.max_new_tokens (was 9, is None)" in str(caught.value)
+    assert "drafts" not in str(caught.value)  # a matter of speed
