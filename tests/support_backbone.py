@@ -136,6 +136,8 @@ class Rectangles(Recipe):
         return ("train", "val")
 
     def samples(self, split: str) -> Sequence[Sample]:
+        if split not in self.splits:
+            raise RecipeError(f"rectangles has no split {split!r}; valid: {', '.join(self.splits)}")
         offset = self.splits.index(split) * 1000
         return [self._sample(index, offset) for index in range(self.params.num_samples)]
 

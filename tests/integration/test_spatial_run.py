@@ -229,7 +229,7 @@ def test_study_shows_the_same_places_of_runs_at_two_resolutions(
     text = text_of(page)
     assert "The same places" in text and "Where the runs differ most" in text
     assert "fine" in text and "coarse" in text  # one name, so that folders tell them apart
-    found = re.findall(r"fine ([\d.]+) ok .{0,80}?coarse ([\d.]+) ok", text)
+    found = re.findall(r"fine IoU ([\d.]+) ok .{0,80}?coarse IoU ([\d.]+) ok", text)
     assert len(found) >= 1
     for better, worse in found:
         assert float(better) > float(worse)
