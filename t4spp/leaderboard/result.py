@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from t4spp.errors import RunError
 from t4spp.evaluation.predictions import predictions_path
 from t4spp.evaluation.sums import ProtocolSums, read_sums, sums_path
 from t4spp.leaderboard.cells import CellState
@@ -114,6 +115,11 @@ def _column(
         cell = state.cell
         if cell.budget == budget and state.status == "done":
             path = predictions_path(folder / cell.place, cell.config.data.eval_split)
+            if not sums_path(path).is_file():
+                raise RunError(
+                    f"{sums_path(path)} is missing, and the leaderboard compares what each sample "
+                    f"adds to the scores. Write it again with: t4spp evaluate {folder / cell.place}"
+                )
             sums = read_sums(sums_path(path)).get(config.protocol)
             if sums is not None:
                 runs.setdefault(cell.scheme, []).append(sums)

@@ -51,7 +51,7 @@ class _Running:
 
 
 Finished = Callable[[Cell, bool], None]
-"""Told of each cell that ends, and whether it came to its end."""
+"""Told of each cell that ends, and whether it came to its scores."""
 Told = Callable[[str], None]
 """Told what runs, and how far each is."""
 
@@ -130,8 +130,7 @@ def run_cells(
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 free.append(one.slot)
-                _end(one, folder)
-                finished(one.cell, one.process.returncode == 0)
+                finished(one.cell, _end(one, folder))
             told("; ".join(_progress(one, folder) for one in running))
             if running:
                 time.sleep(POLL_SECONDS)
@@ -206,15 +205,19 @@ def _lock(stream: IO[bytes]) -> bool:
     return True
 
 
-def _end(one: _Running, folder: Path) -> None:
-    """Note why the run failed, if it did; close the log, and so leave the cell to others."""
+def _end(one: _Running, folder: Path) -> bool:
+    """Whether the run came to its scores; where not, note why. Leave the cell to others.
+
+    A run that fails behind its scores, writing its report say, has them all the same.
+    """
     code = one.process.returncode
     with one.log:
-        if code == 0:
-            return
+        if read_cell(one.cell, folder).status == "done":
+            return True
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         said = tail_of(folder / one.cell.log, one.begun) or "it said nothing"
         write_text(folder / failure_of(one.cell), f"{said}\n({how})\n")
+    return False
 
 
 def _progress(one: _Running, folder: Path) -> str:

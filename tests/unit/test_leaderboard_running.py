@@ -74,6 +74,22 @@ def test_a_failed_run_is_told_by_its_own_words_and_not_by_those_of_an_earlier_on
     assert (folder / cell.log).read_text() == "error: no such dataset\n"  # the log keeps both
 
 
+def test_a_run_that_fails_behind_its_scores_has_them_and_one_without_any_has_failed(
+    tmp_path: Path, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "board"
+    run = folder / cell.place
+    assert run_as("exit 0", cell, folder, monkeypatch) == [(cell, False)]
+    assert (folder / failure_of(cell)).read_text() == "it said nothing\n(exit code 0)\n"
+
+    (tmp_path / "config.yaml").write_text(dump_config(cell.config))
+    (tmp_path / "metrics.json").write_text('{"protocols": {}}')
+    copy = f"mkdir -p {run}; cp {tmp_path}/config.yaml {tmp_path}/metrics.json {run}; exit 1"
+    assert run_as(copy, cell, folder, monkeypatch) == [(cell, True)]
+    assert not (folder / failure_of(cell)).exists()
+    assert read_cell(cell, folder).status == "done"
+
+
 def test_a_cell_that_another_leaderboard_has_is_left_to_it(
     tmp_path: Path, cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
