@@ -134,7 +134,7 @@ def test_a_killed_leaderboard_leaves_its_runs_to_end_and_an_interrupted_one_ends
     tmp_path: Path,
 ) -> None:
     schemes = {"bricks": BOARD["schemes"]["bricks"]}
-    config = write(tmp_path, schemes=schemes, budgets={"steps": 4000})
+    config = write(tmp_path, schemes=schemes, budgets={"steps": 4000}, orderings={})
     command = [sys.executable, "-m", "t4spp", "leaderboard", config, "--plugin-file", str(PLUGIN)]
     command += ["-o", str(tmp_path / "board")]
     run = tmp_path / "board" / "cells" / "bricks" / "steps" / "seed-0"
