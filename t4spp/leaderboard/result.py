@@ -66,7 +66,7 @@ def build_result(
         truths: of the scored samples, for break-downs and orderings.
 
     Raises:
-        RunError: a run's files are damaged.
+        RunError: a run's files are damaged, or one is missing.
         ConfigError: the metric is not to be had.
     """
     budgets = config.budgets.amounts()

@@ -44,7 +44,6 @@ from t4spp.report.leaderboard_words import (
     amount_of,
     change_sentence,
     findings,
-    finite,
     interval_text,
     metric_name,
     score_of,
@@ -53,7 +52,7 @@ from t4spp.report.leaderboard_words import (
 )
 from t4spp.report.scatter import Point, scatter_chart
 from t4spp.report.study import STYLES
-from t4spp.report.tables import component_text, number, percent
+from t4spp.report.tables import component_text, finite, number, percent
 
 __all__ = ["leaderboard_markdown", "write_leaderboard_page"]
 

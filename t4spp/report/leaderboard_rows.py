@@ -12,7 +12,6 @@ from t4spp.report.leaderboard_words import (
     Json,
     clock,
     differences,
-    finite,
     interval_text,
     scheme_order,
     score_of,
@@ -20,7 +19,7 @@ from t4spp.report.leaderboard_words import (
     title_of,
     whole,
 )
-from t4spp.report.tables import duration, number, percent, signed
+from t4spp.report.tables import duration, finite, number, percent, signed
 
 VERDICT_STYLES = {"holds": "ok", "reversed": "invalid"}
 """CSS classes of an ordering's verdict; others are neither good nor bad."""

@@ -6,12 +6,11 @@ values that are None there (nothing finished, nothing measured) become dashes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from t4spp.report.tables import METRIC_NAMES, number, signed
+from t4spp.report.tables import METRIC_NAMES, finite, number, signed
 
 Json = Mapping[str, Any]
 
@@ -25,13 +24,6 @@ class Finding:
     leader: str
     score: str
     sentences: tuple[str, ...]
-
-
-def finite(value: Any) -> float | None:
-    """A number as float; None for everything else."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
 
 
 def whole(value: Any) -> str:

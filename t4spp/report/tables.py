@@ -114,7 +114,8 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.3g} s"
 
 
-def _finite(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
+    """A number as float; None for everything else."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     return None
@@ -123,9 +124,9 @@ def _finite(value: Any) -> float | None:
 def metric(key: str, content: Any, protocol: str = "") -> Metric:
     """One entry of ``metrics.json``: ``{"value", "low", "high"}`` or a bare number."""
     if isinstance(content, Mapping):
-        value, low, high = (_finite(content.get(part)) for part in ("value", "low", "high"))
+        value, low, high = (finite(content.get(part)) for part in ("value", "low", "high"))
     else:
-        value, low, high = _finite(content), None, None
+        value, low, high = finite(content), None, None
     bar = None
     if value is not None and 0 <= value <= 1:
         ends = (value if low is None else low, value if high is None else high)

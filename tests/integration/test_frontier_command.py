@@ -231,37 +231,26 @@ def t4spp_recipes():
 """
 
 
-def test_recipe_without_a_target_is_the_users_mistake(
-    tokenizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plugin = tmp_path / "nothing.py"
-    plugin.write_text(NOTHING)
-    code = main(
-        ["ceiling", "--frontier", "--recipe", "nothing", "--scheme", "polygon",
-         "--plugin-file", str(plugin), "--tokenizer", tokenizer, "-o", str(tmp_path / "out")]
-    )  # fmt: skip
-    error = capsys.readouterr().err
-    assert code == 2
-    assert "'nothing' hold no target" in error
-
-
 EMPTY = NOTHING.replace(
     'targets=(), labels=("dog",)',
     'targets=(Target(label="dog", mask=np.zeros((8, 8), dtype=bool)),)',
 ).replace("import Sample", "import Sample, Target\nimport numpy as np")
 
 
-def test_recipe_of_empty_masks_is_the_users_mistake(
-    tokenizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("source", "told"), [(NOTHING, "hold no target"), (EMPTY, "hold no target with a pixel")]
+)
+def test_recipe_without_a_target_or_of_empty_masks_is_the_users_mistake(
+    source: str, told: str, tokenizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin = tmp_path / "nothing.py"
-    plugin.write_text(EMPTY)
+    plugin.write_text(source)
     code = main(
         ["ceiling", "--frontier", "--recipe", "nothing", "--scheme", "polygon",
          "--plugin-file", str(plugin), "--tokenizer", tokenizer, "-o", str(tmp_path / "out")]
     )  # fmt: skip
     assert code == 2
-    assert "'nothing' hold no target with a pixel" in capsys.readouterr().err
+    assert f"'nothing' {told}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
